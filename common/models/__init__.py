@@ -1,0 +1,1 @@
+"""Models behind small protocols. A model library is imported only when a model of it is built."""

@@ -1,0 +1,81 @@
+"""The contract between a stage and the runtime.
+
+A stage is a plain class with its models handed in and one method over a batch. It knows nothing of Kafka and has no side
+effects: a batch may be run again, in parts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from io import BytesIO
+from typing import Any, Generic, Protocol, TypeVar
+
+from PIL import Image
+
+from schemas.record import Record
+from schemas.scores import Scores
+from schemas.trail import Candidate, ModelId
+
+InT = TypeVar("InT", bound=Record)
+OutT = TypeVar("OutT", bound=Record)
+InT_contra = TypeVar("InT_contra", bound=Record, contravariant=True)
+OutT_co = TypeVar("OutT_co", bound=Record, covariant=True)
+
+
+class Picture:
+    """A stored picture as its encoded bytes, decoded once when its pixels are first asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The pixels, RGB."""
+        with Image.open(BytesIO(self.data)) as opened:
+            return opened.convert("RGB")
+
+
+@dataclass(frozen=True, slots=True)
+class Task(Generic[InT]):
+    """One input of a batch: the record, and the pictures that it refers to, by field name."""
+
+    record: InT
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Emit(Generic[OutT]):
+    """The input passes on: at least one record for the next topic.
+
+    `images` holds new pictures by name; a record refers to one as `NewImage.named(name)`. `scores` go into the trail of
+    every record; `dropped` and `truth` (see TrailStep) as said there. `seed` is the one that the stage drew with.
+    """
+
+    records: Sequence[OutT]
+    images: Mapping[str, Image.Image] = field(default_factory=dict)
+    scores: Scores = field(default_factory=dict)
+    dropped: Sequence[Candidate] = ()
+    seed: int | None = None
+    truth: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Quality control says no. `reason` is a member of the stage's enum, never free text."""
+
+    reason: StrEnum
+    scores: Scores = field(default_factory=dict)
+    detail: str = ""
+    dropped: Sequence[Candidate] = ()
+
+
+class Stage(Protocol[InT_contra, OutT_co]):
+    """What a worker does."""
+
+    models: Sequence[ModelId]
+    """The models that take part, for the trail."""
+
+    def process(self, batch: Sequence[Task[Any]]) -> Sequence["Emit[Any] | Reject"]:
+        """One outcome per input, in order. Has no side effects."""
+        ...

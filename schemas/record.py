@@ -1,0 +1,46 @@
+"""What all records have in common."""
+
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import StringConstraints
+
+from schemas.base import Frozen
+from schemas.ids import MAX_ID_LENGTH, record_id
+from schemas.images import ImageRef
+from schemas.trail import TrailStep
+
+RecordId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=8_192)]
+
+ChildT = TypeVar("ChildT", bound="Record")
+
+
+class Record(Frozen):
+    """A record of one topic. Its own `id`, the id of the caption that it comes from, and its trail."""
+
+    topic: ClassVar[str]
+    version: ClassVar[int]
+
+    id: RecordId
+    caption_id: RecordId
+    trail: tuple[TrailStep, ...] = ()
+
+    @classmethod
+    def schema_name(cls) -> str:
+        """What the `schema` header says of this type, e.g. `pairs/1`."""
+        return f"{cls.topic}/{cls.version}"
+
+    def images(self) -> dict[str, ImageRef]:
+        """The pictures that this record refers to, by field name."""
+        return {
+            name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), ImageRef)
+        }
+
+    def derive(self, kind: type[ChildT], index: int, **fields: Any) -> ChildT:
+        """The `index`-th record of the next kind made from this one: shared fields carried over, `fields` added."""
+        inherited = {
+            name: getattr(self, name)
+            for name in type(self).model_fields
+            if name in kind.model_fields and name not in fields and name != "id"
+        }
+        return kind(id=record_id(kind.topic, self.id, index), **inherited, **fields)
