@@ -32,9 +32,7 @@ class Record(Frozen):
 
     def images(self) -> dict[str, ImageRef]:
         """The pictures that this record refers to, by field name."""
-        return {
-            name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), ImageRef)
-        }
+        return {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), ImageRef)}
 
     def derive(self, kind: type[ChildT], index: int, **fields: Any) -> ChildT:
         """The `index`-th record of the next kind made from this one: shared fields carried over, `fields` added."""

@@ -19,8 +19,6 @@ from schemas.trail import Candidate, ModelId
 
 InT = TypeVar("InT", bound=Record)
 OutT = TypeVar("OutT", bound=Record)
-InT_contra = TypeVar("InT_contra", bound=Record, contravariant=True)
-OutT_co = TypeVar("OutT_co", bound=Record, covariant=True)
 
 
 class Picture:
@@ -70,12 +68,12 @@ class Reject:
     dropped: Sequence[Candidate] = ()
 
 
-class Stage(Protocol[InT_contra, OutT_co]):
+class Stage(Protocol[InT, OutT]):
     """What a worker does."""
 
     models: Sequence[ModelId]
     """The models that take part, for the trail."""
 
-    def process(self, batch: Sequence[Task[Any]]) -> Sequence["Emit[Any] | Reject"]:
+    def process(self, batch: Sequence[Task[InT]]) -> Sequence[Emit[OutT] | Reject]:
         """One outcome per input, in order. Has no side effects."""
         ...
