@@ -1,0 +1,603 @@
+"""The only module that knows kafka-python. Everything else speaks the value types below.
+
+What the client does that its documentation does not say is in kafka.md; the rules that follow from it stand where they
+are kept: no deserialisers (an exception from one makes the next poll spin for ever), no plain commits (they race
+transactions), no reuse of a producer after a failed transaction (it would send the refused offsets again).
+"""
+
+import time
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
+from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import (
+    CommitFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFencedError,
+)
+from kafka.net.selector import KernelEvent
+from kafka.structs import MemberState
+
+from common.runtime.errors import ConfigurationError
+from common.settings import KafkaSettings
+from schemas.topics import MAX_DEAD_LETTER_BYTES
+
+__all__ = [
+    "Admin",
+    "CommitFailedError",
+    "Committed",
+    "ConsumedRecord",
+    "Fetched",
+    "GroupConsumer",
+    "KafkaError",
+    "Membership",
+    "Message",
+    "Partition",
+    "ProducerFencedError",
+    "RebalanceListener",
+    "TopicConfig",
+    "TransactionalProducer",
+    "read_to_end",
+]
+
+HEARTBEAT_MS = 500
+"""At the default of 3 s a newcomer waits 4 to 6 s for its partitions, at 500 ms about 1 s (kafka.md, top)."""
+
+MAX_POLL_INTERVAL_MS = 600_000
+"""Only the poll thread has to keep it, and that never waits for work."""
+
+PRODUCER_BATCH_BYTES = 262_144
+"""Doubles the rate of transactional sends against the default of 16 kB (kafka.md 4)."""
+
+FETCH_MAX_BYTES = 8 * 1024 * 1024
+"""Records are references, so a small fetch holds many."""
+
+REQUEST_TIMEOUT_MS = 10_000
+BACKOFF_MAX_MS = 2_000
+DRAIN_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One partition of a topic, by its full name."""
+
+    topic: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumedRecord:
+    """A record as it lies in the log. `timestamp` is in seconds since the epoch."""
+
+    partition: Partition
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Records of one partition in order, and the position after them (which may lie past transaction markers)."""
+
+    partition: Partition
+    records: Sequence[ConsumedRecord]
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record to write. Without `partition` the key decides."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A group's offset of a partition, with the metadata string that was committed with it."""
+
+    offset: int
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A consumer's standing in its group at one moment; `lost` means that no transaction may carry it.
+
+    An evicted member's metadata is (generation -1, no member id), and a broker accepts that in a transaction: it would
+    rewind the new owner's offsets (kafka.md, top).
+    """
+
+    generation: int
+    member_id: str
+    stable: bool
+    client_metadata: Any
+
+    @property
+    def lost(self) -> bool:
+        return self.generation < 0 or not self.member_id or not self.stable
+
+
+def client_config(settings: KafkaSettings) -> dict[str, Any]:
+    """What consumer, producer and admin client have in common."""
+    config: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        "security_protocol": settings.security_protocol,
+        "reconnect_backoff_max_ms": BACKOFF_MAX_MS,
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
+        "bootstrap_timeout_ms": REQUEST_TIMEOUT_MS,
+        "ssl_check_hostname": settings.ssl_check_hostname,
+    }
+    optional: dict[str, Any] = {
+        "sasl_mechanism": settings.sasl_mechanism,
+        "sasl_plain_username": settings.sasl_plain_username,
+        "sasl_plain_password": settings.sasl_plain_password and settings.sasl_plain_password.get_secret_value(),
+        "ssl_cafile": settings.ssl_cafile and str(settings.ssl_cafile),
+        "ssl_certfile": settings.ssl_certfile and str(settings.ssl_certfile),
+        "ssl_keyfile": settings.ssl_keyfile and str(settings.ssl_keyfile),
+    }
+    return config | {name: value for name, value in optional.items() if value is not None}
+
+
+class RebalanceListener(Protocol):
+    """Told of changes of the assignment, on the client's own thread: must not call the consumer, except to pause."""
+
+    def assigned(self, partitions: Collection[Partition]) -> None: ...
+
+    def revoking(self, partitions: Collection[Partition]) -> None: ...
+
+    def revoke_settled(self, partitions: Collection[Partition]) -> bool:
+        """Whether nothing of these partitions is in flight any more; asked again until it says so."""
+        ...
+
+    def lost(self, partitions: Collection[Partition]) -> None: ...
+
+
+class GroupConsumer:
+    """A static member of a consumer group, reading committed records of one topic. One thread may use it.
+
+    `membership` alone may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        group: str,
+        instance: str,
+        topic: str,
+        session_timeout_s: float,
+        listener: RebalanceListener,
+    ) -> None:
+        self._consumer = KafkaConsumer(
+            group_id=group,
+            group_instance_id=instance,
+            client_id=instance,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            allow_auto_create_topics=False,
+            partition_assignment_strategy=(CooperativeStickyAssignor,),
+            session_timeout_ms=int(session_timeout_s * 1_000),
+            heartbeat_interval_ms=HEARTBEAT_MS,
+            max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+            fetch_max_bytes=FETCH_MAX_BYTES,
+            metrics_enabled=False,
+            **client_config(settings),
+        )
+        # A subscription before the metadata is there joins with an empty assignment and rebalances twice.
+        if self._consumer.partitions_for_topic(topic) is None:
+            self._consumer.close(autocommit=False, timeout_ms=1_000)
+            raise ConfigurationError(f"topic {topic} does not exist: create the topics with `imgdiff topics create`")
+        self._consumer.subscribe([topic], listener=_ListenerAdapter(self._consumer, listener))
+
+    def poll(self, timeout_s: float, max_records: int) -> list[Fetched]:
+        """What has arrived. After an exception the consumer must never be polled again: close it and build another."""
+        polled = self._consumer.poll(timeout_ms=int(timeout_s * 1_000), max_records=max_records)
+        fetched = []
+        for tp, records in polled.items():
+            partition = _partition(tp)
+            fetched.append(
+                Fetched(partition, [_consumed(partition, record) for record in records], records[-1].offset + 1)
+            )
+        return fetched
+
+    def position(self, partition: Partition) -> int | None:
+        """The next offset to be fetched; it passes transaction markers. None when the partition is not owned now."""
+        try:
+            position: int | None = self._consumer.position(_topic_partition(partition), timeout_ms=200)
+        except KafkaError:
+            return None
+        return position
+
+    def committed(self, partition: Partition, timeout_s: float) -> Committed | None:
+        """The group's committed offset. Raises KafkaError when it can not be told within `timeout_s`."""
+        found = self._consumer.committed(_topic_partition(partition), metadata=True, timeout_ms=int(timeout_s * 1_000))
+        return None if found is None else Committed(found.offset, found.metadata or "")
+
+    def log_start(self, partition: Partition, timeout_s: float) -> int:
+        """The first offset that the log still has."""
+        tp = _topic_partition(partition)
+        offset: int = self._consumer.beginning_offsets([tp], timeout_ms=int(timeout_s * 1_000))[tp]
+        return offset
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        self._consumer.seek(_topic_partition(partition), offset)
+
+    def end_offsets(self, partitions: Collection[Partition], timeout_s: float) -> dict[Partition, int]:
+        """The last stable offset of each: what a reader of committed records can reach."""
+        found = self._consumer.end_offsets(
+            [_topic_partition(partition) for partition in partitions], timeout_ms=int(timeout_s * 1_000)
+        )
+        return {_partition(tp): offset for tp, offset in found.items()}
+
+    def assignment(self) -> set[Partition]:
+        return {_partition(tp) for tp in self._consumer.assignment()}
+
+    def pause(self, partitions: Collection[Partition]) -> None:
+        """Stop fetching; partitions that are not owned any more are left out."""
+        _on_owned(self._consumer, partitions, self._consumer.pause)
+
+    def resume(self, partitions: Collection[Partition]) -> None:
+        """Fetch again; partitions that are not owned any more are left out."""
+        _on_owned(self._consumer, partitions, self._consumer.resume)
+
+    def membership(self) -> Membership:
+        metadata = self._consumer.group_metadata()
+        return Membership(
+            generation=metadata.generation_id,
+            member_id=metadata.member_id or "",
+            stable=metadata.state == MemberState.STABLE,
+            client_metadata=metadata,
+        )
+
+    def close(self, timeout_s: float) -> None:
+        self._consumer.close(autocommit=False, timeout_ms=int(timeout_s * 1_000))
+
+
+class _ListenerAdapter(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+    """Lets a listener wait for work in flight inside a revoke while heartbeats go on."""
+
+    def __init__(self, consumer: KafkaConsumer, listener: RebalanceListener) -> None:
+        self._consumer = consumer
+        self._listener = listener
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        # Nothing may be fetched before the committed counters have been read; paused here, they are resumed by the
+        # poll thread.
+        self._consumer.pause(*assigned)
+        self._listener.assigned([_partition(tp) for tp in assigned])
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        partitions = [_partition(tp) for tp in revoked]
+        self._listener.revoking(partitions)
+        while not self._listener.revoke_settled(partitions):
+            await _LoopSleep(DRAIN_POLL_S)
+
+    async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
+        self._listener.lost([_partition(tp) for tp in lost])
+
+
+class _LoopSleep:
+    """Suspends a coroutine of the client's own event loop, which has no public timer."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __await__(self) -> Generator[KernelEvent, None, None]:
+        yield KernelEvent("_sleep", self._seconds)
+
+
+class TransactionalProducer:
+    """A producer with one transactional id. One thread may use it; after any failure it has to be closed.
+
+    The calls of a transaction have no time-out of their own: whoever makes them watches them.
+    """
+
+    def __init__(self, settings: KafkaSettings, transactional_id: str, transaction_timeout_s: float) -> None:
+        self._producer = KafkaProducer(
+            transactional_id=transactional_id,
+            client_id=transactional_id,
+            transaction_timeout_ms=int(transaction_timeout_s * 1_000),
+            acks="all",
+            batch_size=PRODUCER_BATCH_BYTES,
+            linger_ms=5,
+            max_request_size=MAX_DEAD_LETTER_BYTES,
+            max_block_ms=REQUEST_TIMEOUT_MS,
+            delivery_timeout_ms=2 * REQUEST_TIMEOUT_MS,
+            allow_auto_create_topics=False,
+            metrics_enabled=False,
+            **client_config(settings),
+        )
+        self._pending: list[Any] = []
+        try:
+            # Fences a predecessor with the same id and settles what it left open.
+            self._producer.init_transactions()
+        except BaseException:
+            self._producer.close(timeout=1)
+            raise
+
+    def begin(self) -> None:
+        self._pending = []
+        self._producer.begin_transaction()
+
+    def send(self, message: Message) -> None:
+        """Raises KafkaError or ValueError for a record that can not be sent; the transaction must then be aborted."""
+        self._pending.append(
+            self._producer.send(
+                message.topic,
+                key=message.key,
+                value=message.value,
+                headers=list(message.headers),
+                partition=message.partition,
+            )
+        )
+
+    def send_offsets(self, offsets: Mapping[Partition, Committed], membership: Membership) -> None:
+        """Raises CommitFailedError when the member was evicted meanwhile."""
+        self._producer.send_offsets_to_transaction(
+            {
+                _topic_partition(partition): OffsetAndMetadata(committed.offset, committed.metadata, -1)
+                for partition, committed in offsets.items()
+            },
+            membership.client_metadata,
+        )
+
+    def commit(self) -> None:
+        """Raises KafkaError; whether the transaction took effect is then known only to the committed offsets."""
+        self._producer.commit_transaction()
+        for sent in self._pending:
+            if sent.failed():
+                raise KafkaError(f"a record of a committed transaction was refused: {sent.exception}")
+        self._pending = []
+
+    def abort(self) -> None:
+        self._producer.abort_transaction()
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        self._producer.close(timeout=timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicConfig:
+    """A topic as it is, or as it should be, on the cluster."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    configs: Mapping[str, str]
+
+
+class Admin:
+    """What operators' commands and workers ask of the cluster. Close it after use (it is a context manager)."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        try:
+            self._admin = KafkaAdminClient(client_id="imgdiff-admin", **client_config(settings))
+        except (KafkaTimeoutError, KafkaConnectionError) as error:
+            raise ConfigurationError(
+                f"no Kafka broker answers at {settings.bootstrap_servers} within {REQUEST_TIMEOUT_MS // 1_000} s "
+                f"(setting `kafka.bootstrap_servers`; with TLS or SASL also the other `kafka` settings): {error}"
+            ) from error
+
+    def __enter__(self) -> "Admin":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._admin.close()
+
+    def partition_counts(self) -> dict[str, int]:
+        """All topics of the cluster with their number of partitions."""
+        return {topic["name"]: len(topic["partitions"]) for topic in self._describe_topics(None)}
+
+    def topics(self, names: Collection[str], config_names: Collection[str]) -> dict[str, TopicConfig]:
+        """Those of `names` that exist, with the values of these settings."""
+        existing = [topic for topic in self._describe_topics(None) if topic["name"] in names]
+        if not existing:
+            return {}
+        resources = [
+            ConfigResource(ConfigResourceType.TOPIC, topic["name"], configs=dict.fromkeys(config_names))
+            for topic in existing
+        ]
+        described = self._admin.describe_configs(resources, config_filter="all")
+        by_topic = next(iter(described.values()))
+        return {
+            topic["name"]: TopicConfig(
+                name=topic["name"],
+                partitions=len(topic["partitions"]),
+                replication_factor=len(topic["partitions"][0]["replica_nodes"]),
+                configs={
+                    key: str(data["value"]) for key, data in by_topic[topic["name"]].items() if key in config_names
+                },
+            )
+            for topic in existing
+        }
+
+    def create_topics(self, topics: Sequence[TopicConfig]) -> None:
+        """Raises KafkaError where one exists already."""
+        if not topics:
+            return
+        self._admin.create_topics(
+            {
+                topic.name: {
+                    "num_partitions": topic.partitions,
+                    "replication_factor": topic.replication_factor,
+                    "configs": dict(topic.configs),
+                }
+                for topic in topics
+            },
+            timeout_ms=30_000,
+            wait_for_metadata=True,
+        )
+
+    def delete_topics(self, names: Sequence[str]) -> None:
+        """Delete topics and all that is in them."""
+        if names:
+            self._admin.delete_topics(list(names), timeout_ms=30_000)
+
+    def delete_groups(self, groups: Sequence[str]) -> None:
+        """Delete groups without members, with their offsets; groups that do not exist are left out."""
+        known = {group for group in groups if self.group_offsets([group])[group]}
+        if known:
+            self._admin.delete_groups(sorted(known))
+
+    def group_offsets(self, groups: Sequence[str]) -> dict[str, dict[Partition, Committed]]:
+        """The committed offsets of each group with their metadata, in one request."""
+        found = self._admin.list_group_offsets(dict.fromkeys(groups))
+        return {
+            group: {
+                _partition(tp): Committed(committed.offset, committed.metadata or "")
+                for tp, committed in found.get(group, {}).items()
+                if committed.offset >= 0
+            }
+            for group in groups
+        }
+
+    def member_counts(self, groups: Sequence[str]) -> dict[str, int]:
+        """The number of members of each group; 0 for a group that does not exist."""
+        described = self._admin.describe_groups(list(groups))
+        return {group: len(described.get(group, {}).get("members") or []) for group in groups}
+
+    def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The last stable offset of each: what a reader of committed records can reach."""
+        return self._list_offsets(partitions, latest=True)
+
+    def log_starts(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The first offset that each log still has."""
+        return self._list_offsets(partitions, latest=False)
+
+    def remove_member(self, group: str, instance: str) -> None:
+        """End a static membership at once, so that nobody waits for its session to run out."""
+        self._admin.remove_group_members(group, [MemberToRemove(group_instance_id=instance, reason="worker left")])
+
+    def broker_config(self, name: str) -> str | None:
+        """A setting of the broker that answers, or None where it may not be read."""
+        try:
+            nodes = self._admin.describe_cluster()["brokers"]
+            node = str(nodes[0]["broker_id"])
+            described = self._admin.describe_configs(
+                [ConfigResource(ConfigResourceType.BROKER, node, configs={name: None})], config_filter="all"
+            )
+        except KafkaError:
+            return None
+        values: dict[str, Any] = next(iter(described.values())).get(node, {})
+        return str(values[name]["value"]) if name in values else None
+
+    def _describe_topics(self, names: Sequence[str] | None) -> list[dict[str, Any]]:
+        described: list[dict[str, Any]] = self._admin.describe_topics(names)
+        return described
+
+    def _list_offsets(self, partitions: Collection[Partition], *, latest: bool) -> dict[Partition, int]:
+        from kafka.admin import IsolationLevel, OffsetSpec
+
+        if not partitions:
+            return {}
+        spec = OffsetSpec.LATEST if latest else OffsetSpec.EARLIEST
+        found = self._admin.list_partition_offsets(
+            {_topic_partition(partition): spec for partition in partitions},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+        )
+        return {_partition(tp): offset.offset for tp, offset in found.items()}
+
+
+def read_to_end(
+    settings: KafkaSettings,
+    topics: Collection[str],
+    *,
+    committed_only: bool = True,
+    silence_s: float = 30.0,
+    start: Mapping[Partition, int] | None = None,
+) -> Iterator[ConsumedRecord]:
+    """The records of whole topics up to where they end now, partition by partition in offset order.
+
+    Belongs to no group. `start` gives offsets to begin at, else the log's start. Raises KafkaTimeoutError when nothing
+    comes for `silence_s` although the end was not reached.
+    """
+    consumer = KafkaConsumer(
+        enable_auto_commit=False,
+        isolation_level="read_committed" if committed_only else "read_uncommitted",
+        auto_offset_reset="earliest",
+        allow_auto_create_topics=False,
+        fetch_max_bytes=FETCH_MAX_BYTES,
+        metrics_enabled=False,
+        **client_config(settings),
+    )
+    try:
+        for topic in sorted(topics):
+            indexes = consumer.partitions_for_topic(topic)
+            if indexes is None:
+                raise ConfigurationError(
+                    f"topic {topic} does not exist: create the topics with `imgdiff topics create`"
+                )
+            for index in sorted(indexes):
+                yield from _read_partition(consumer, Partition(topic, index), silence_s, start or {})
+    finally:
+        consumer.close(autocommit=False, timeout_ms=2_000)
+
+
+def _read_partition(
+    consumer: KafkaConsumer, partition: Partition, silence_s: float, start: Mapping[Partition, int]
+) -> Iterator[ConsumedRecord]:
+    tp = _topic_partition(partition)
+    begin = consumer.beginning_offsets([tp])[tp]
+    end = consumer.end_offsets([tp])[tp]
+    position = max(begin, start.get(partition, begin))
+    if position >= end:
+        return
+    consumer.assign([tp])
+    consumer.seek(tp, position)
+    silent_since = time.monotonic()
+    while position < end:
+        polled = consumer.poll(timeout_ms=500, max_records=1_000)
+        for record in polled.get(tp, ()):
+            if record.offset >= end:
+                return
+            yield _consumed(partition, record)
+        reached = consumer.position(tp)
+        if reached is not None and reached > position:
+            position = reached
+            silent_since = time.monotonic()
+        elif time.monotonic() - silent_since > silence_s:
+            raise KafkaTimeoutError(
+                f"{partition.topic}/{partition.index}: nothing after offset {position} of {end} for {silence_s:.0f} s"
+            )
+
+
+def _on_owned(consumer: KafkaConsumer, partitions: Collection[Partition], action: Callable[..., None]) -> None:
+    owned = consumer.assignment()
+    wanted = [tp for partition in partitions if (tp := _topic_partition(partition)) in owned]
+    if wanted:
+        action(*wanted)
+
+
+def _partition(tp: TopicPartition) -> Partition:
+    return Partition(tp.topic, tp.partition)
+
+
+def _topic_partition(partition: Partition) -> TopicPartition:
+    return TopicPartition(partition.topic, partition.index)
+
+
+def _consumed(partition: Partition, record: Any) -> ConsumedRecord:
+    return ConsumedRecord(
+        partition=partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=tuple((name, value if value is not None else b"") for name, value in record.headers or ()),
+        timestamp=(record.timestamp or 0) / 1_000,
+    )
