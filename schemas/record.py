@@ -10,7 +10,8 @@ from schemas.images import ImageRef
 from schemas.trail import TrailStep
 
 RecordId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=8_192)]
+MAX_TEXT_LENGTH = 8_192
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_LENGTH)]
 
 ChildT = TypeVar("ChildT", bound="Record")
 

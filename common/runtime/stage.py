@@ -48,6 +48,9 @@ class Emit(Generic[OutT]):
 
     `images` holds new pictures by name; a record refers to one as `NewImage.named(name)`. `scores` go into the trail of
     every record; `dropped` and `truth` (see TrailStep) as said there. `seed` is the one that the stage drew with.
+
+    Where the records of one input differ in these, `record_scores`, `record_seeds` and `record_truth` run parallel to
+    `records`: a record's own scores go over `scores`, its own seed and truth stand in place of `seed` and `truth`.
     """
 
     records: Sequence[OutT]
@@ -56,6 +59,21 @@ class Emit(Generic[OutT]):
     dropped: Sequence[Candidate] = ()
     seed: int | None = None
     truth: Mapping[str, Any] = field(default_factory=dict)
+    record_scores: Sequence[Scores] = ()
+    record_seeds: Sequence[int] = ()
+    record_truth: Sequence[Mapping[str, Any]] = ()
+
+    def scores_of(self, index: int) -> Scores:
+        """The scores in the trail of the `index`-th record."""
+        return {**self.scores, **(self.record_scores[index] if self.record_scores else {})}
+
+    def seed_of(self, index: int) -> int | None:
+        """The seed in the trail of the `index`-th record."""
+        return self.record_seeds[index] if self.record_seeds else self.seed
+
+    def truth_of(self, index: int) -> Mapping[str, Any]:
+        """The truth in the trail of the `index`-th record."""
+        return self.record_truth[index] if self.record_truth else self.truth
 
 
 @dataclass(frozen=True, slots=True)
