@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
     CommitFailedError,
+    FencedInstanceIdError,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     ProducerFencedError,
 )
 from kafka.net.selector import KernelEvent
+from kafka.protocol.consumer import IsolationLevel
 from kafka.structs import MemberState
 
 from common.runtime.errors import ConfigurationError
@@ -33,6 +35,7 @@ __all__ = [
     "CommitFailedError",
     "Committed",
     "ConsumedRecord",
+    "FencedInstanceIdError",
     "Fetched",
     "GroupConsumer",
     "KafkaError",
@@ -502,8 +505,6 @@ class Admin:
         return described
 
     def _list_offsets(self, partitions: Collection[Partition], *, latest: bool) -> dict[Partition, int]:
-        from kafka.admin import IsolationLevel, OffsetSpec
-
         if not partitions:
             return {}
         spec = OffsetSpec.LATEST if latest else OffsetSpec.EARLIEST

@@ -79,6 +79,8 @@ class RuntimeSettings(Section):
     prefetch_batches: int = Field(default=2, ge=1, le=64)
     """How many batches may wait, fetched and decoded, in front of the stage."""
     store_threads: int = Field(default=4, ge=1, le=64)
+    lock_folder: Path = Path(".imgdiff/locks")
+    """Where the workers of this machine agree on their names."""
     accept_loss: bool = False
     """Go on where a committed offset lies below the start of the log, that is where records expired unread."""
 
@@ -110,6 +112,12 @@ class ModelsSettings(Section):
     difference_describer: ModelSettings
 
 
+class SketchSettings(Section):
+    """The `sketch` profile's own; `delay_s` makes every call of its models slow, as a GPU's would be."""
+
+    delay_s: float = Field(default=0.0, ge=0)
+
+
 class StageSettings(Section):
     """What the section of every worker has."""
 
@@ -129,6 +137,7 @@ class CommonSettings(Section):
     runtime: RuntimeSettings = RuntimeSettings()
     http: HttpSettings = HttpSettings()
     models: ModelsSettings
+    sketch: SketchSettings = SketchSettings()
 
 
 def section_of(worker: str) -> str:

@@ -1,12 +1,13 @@
 """What all records have in common."""
 
-from typing import Annotated, Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import StringConstraints
 
 from schemas.base import Frozen
 from schemas.ids import MAX_ID_LENGTH, record_id
-from schemas.images import ImageRef
+from schemas.images import ImageRef, NewImage
 from schemas.trail import TrailStep
 
 RecordId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
@@ -34,6 +35,11 @@ class Record(Frozen):
     def images(self) -> dict[str, ImageRef]:
         """The pictures that this record refers to, by field name."""
         return {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), ImageRef)}
+
+    def with_images(self, stored: Mapping[str, ImageRef]) -> Self:
+        """This record with the stored pictures in place of the new ones. Raises KeyError for one that was not emitted."""
+        new = {name: stored[image.name] for name, image in self.images().items() if isinstance(image, NewImage)}
+        return self.model_copy(update=new) if new else self
 
     def derive(self, kind: type[ChildT], index: int, **fields: Any) -> ChildT:
         """The `index`-th record of the next kind made from this one: shared fields carried over, `fields` added."""

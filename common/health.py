@@ -1,0 +1,136 @@
+"""Whether a worker is alive and ready, and the HTTP server that says so."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from common.runtime.errors import ConfigurationError
+from common.settings import HttpSettings
+
+
+@dataclass(slots=True)
+class _Thread:
+    limit_s: float
+    busy_since: float | None = None
+    """None while the thread waits for work, which is no sign of trouble."""
+
+
+class Health:
+    """What the probes answer. Thread-safe.
+
+    Alive: every thread has moved within its own limit. Ready: models loaded, group joined, nothing being retried, not
+    draining. A broker or store that is down makes a worker unready, never dead: a restart would not help.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads: dict[str, _Thread] = {}
+        self._retries: dict[int, str] = {}
+        self._waits: dict[str, str] = {"start": "starting"}
+
+    def watch(self, thread: str, limit_s: float) -> None:
+        """Expect this thread to finish each piece of work within `limit_s`."""
+        with self._lock:
+            self._threads[thread] = _Thread(limit_s)
+
+    def busy(self, thread: str) -> None:
+        """The thread begins a piece of work."""
+        self._threads[thread].busy_since = time.monotonic()
+
+    def idle(self, thread: str) -> None:
+        """The thread has finished it."""
+        self._threads[thread].busy_since = None
+
+    def stuck(self) -> str | None:
+        """The name of a thread that is over its limit, with what was seen, or None."""
+        now = time.monotonic()
+        for name, thread in self._threads.items():
+            since = thread.busy_since
+            if since is not None and now - since > thread.limit_s:
+                return f"thread {name} has not moved for {now - since:.0f} s (limit {thread.limit_s:.0f} s)"
+        return None
+
+    def waiting(self, cause: str, why: str) -> None:
+        """Not ready because of `cause`, until `resumed`."""
+        with self._lock:
+            self._waits[cause] = why
+
+    def resumed(self, cause: str) -> None:
+        with self._lock:
+            self._waits.pop(cause, None)
+
+    def retrying(self, thread: int, what: str) -> None:
+        """A thread waits for something that is unreachable."""
+        with self._lock:
+            self._retries[thread] = what
+
+    def recovered(self, thread: int) -> None:
+        with self._lock:
+            self._retries.pop(thread, None)
+
+    def unready(self) -> list[str]:
+        """Why the worker is not ready; empty when it is."""
+        with self._lock:
+            return [*self._waits.values(), *self._retries.values()]
+
+
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class HealthServer:
+    """Answers /metrics, /livez and /readyz on a thread of its own."""
+
+    def __init__(self, settings: HttpSettings, health: Health, registry: CollectorRegistry) -> None:
+        """Raises ConfigurationError when the port is taken."""
+        self._health = health
+        self._metrics = make_wsgi_app(registry)
+        try:
+            self._server = make_server(
+                settings.host, settings.port, self._answer, server_class=WSGIServer, handler_class=_QuietHandler
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"setting `http.port`: {settings.host}:{settings.port} can not be listened on: {error.strerror}"
+            ) from error
+        self.port: int = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+
+    def __enter__(self) -> "HealthServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _answer(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        match environ.get("PATH_INFO"):
+            case "/metrics":
+                body: Iterable[bytes] = self._metrics(environ, start_response)
+                return body
+            case "/livez":
+                stuck = self._health.stuck()
+                return _plain(start_response, [stuck] if stuck else [])
+            case "/readyz":
+                return _plain(start_response, self._health.unready())
+            case _:
+                start_response("404 Not Found", [("Content-Type", "text/plain")])
+                return [b"/metrics, /livez or /readyz\n"]
+
+
+def _plain(start_response: StartResponse, problems: list[str]) -> list[bytes]:
+    status = "503 Service Unavailable" if problems else "200 OK"
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+    return ["\n".join([*problems, ""]).encode() if problems else b"ok\n"]
+
+
+class _QuietHandler(WSGIRequestHandler):
+    """Probes every few seconds are not worth a log line."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass

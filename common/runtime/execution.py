@@ -1,0 +1,154 @@
+"""Calling a stage so that one bad record costs one record."""
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any
+
+from common.runtime.errors import DeviceLostError, OutOfMemoryError, TransientError
+from common.runtime.flight import Failed, Finished, Loaded, Outcome
+from common.runtime.retry import NotWantedError, Retry
+from common.runtime.stage import Emit, Reject, Stage, Task
+from schemas.dead_letters import DeadLetterKind, ErrorInfo, PoisonReason
+from schemas.invalid import InvalidRecord
+
+log = logging.getLogger(__name__)
+
+Wanted = Callable[[Loaded], bool]
+
+
+class StageContractError(Exception):
+    """A stage returned something else than one outcome per input."""
+
+
+class Execution:
+    """Runs batches through a stage: retries what is transient, halves what does not fit into memory, splits what fails
+    until the culprit is alone. Remembers the batch size that fitted."""
+
+    def __init__(self, stage: Stage[Any, Any], reasons: type[StrEnum], retry: Retry, max_attempts: int) -> None:
+        self._stage = stage
+        self._reasons = reasons
+        self._retry = retry
+        self._max_attempts = max_attempts
+        self.largest_batch: int | None = None
+
+    def run(self, batch: Sequence[Loaded], wanted: Wanted) -> list[Finished]:
+        """The outcomes, in order. Records that are not `wanted` any more while something is unreachable are left out."""
+        invalid = [loaded for loaded in batch if isinstance(loaded.content, InvalidRecord)]
+        finished = [_finish(loaded, _invalid(loaded), 1, 0.0) for loaded in invalid]
+        finished += self._split_to_fit([loaded for loaded in batch if isinstance(loaded.content, Task)], wanted)
+        order = {id(loaded): position for position, loaded in enumerate(batch)}
+        return sorted(finished, key=lambda f: order[id(f.loaded)])
+
+    def _split_to_fit(self, batch: Sequence[Loaded], wanted: Wanted) -> list[Finished]:
+        size = min(self.largest_batch or len(batch), len(batch))
+        if size == 0:
+            return []
+        return [
+            finished
+            for start in range(0, len(batch), size)
+            for finished in self._attempt(batch[start : start + size], wanted)
+        ]
+
+    def _attempt(self, batch: Sequence[Loaded], wanted: Wanted) -> list[Finished]:
+        while batch:
+            try:
+                return self._retry.run("stage", lambda: self._call(batch), lambda: all(map(wanted, batch)))
+            except NotWantedError:
+                batch = [loaded for loaded in batch if wanted(loaded)]
+            except (DeviceLostError, KeyboardInterrupt):
+                raise
+            except OutOfMemoryError as error:
+                return self._halve(batch, error, wanted)
+            except Exception as error:
+                return self._isolate(batch, error, wanted)
+        return []
+
+    def _halve(self, batch: Sequence[Loaded], error: Exception, wanted: Wanted) -> list[Finished]:
+        if len(batch) == 1:
+            return [_finish(batch[0], _poison(PoisonReason.OUT_OF_MEMORY, error), 1, 0.0)]
+        self.largest_batch = (len(batch) + 1) // 2
+        log.warning("out of memory with %d records, going on with %d: %s", len(batch), self.largest_batch, error)
+        return self._split_to_fit(batch, wanted)
+
+    def _isolate(self, batch: Sequence[Loaded], error: Exception, wanted: Wanted) -> list[Finished]:
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            log.warning("%s with %d records, splitting the batch: %s", type(error).__name__, len(batch), error)
+            return [*self._attempt(batch[:middle], wanted), *self._attempt(batch[middle:], wanted)]
+        for _ in range(1, self._max_attempts):
+            try:
+                return self._retry.run("stage", lambda: self._call(batch), lambda: wanted(batch[0]))
+            except NotWantedError:
+                return []
+            except (DeviceLostError, KeyboardInterrupt):
+                raise
+            except Exception as again:
+                error = again
+        reason = PoisonReason.OUT_OF_MEMORY if isinstance(error, OutOfMemoryError) else PoisonReason.EXCEPTION
+        return [_finish(batch[0], _poison(reason, error), 1, 0.0)]
+
+    def _call(self, batch: Sequence[Loaded]) -> list[Finished]:
+        started = time.perf_counter()
+        try:
+            outcomes = self._stage.process([loaded.content for loaded in batch if isinstance(loaded.content, Task)])
+        except TransientError:
+            raise
+        except Exception as error:
+            raise _translated(error) from error
+        seconds = time.perf_counter() - started
+        if len(outcomes) != len(batch):
+            raise StageContractError(f"{len(outcomes)} outcomes for {len(batch)} inputs")
+        for outcome in outcomes:
+            self._check(outcome)
+        return [_finish(loaded, outcome, len(batch), seconds) for loaded, outcome in zip(batch, outcomes, strict=True)]
+
+    def _check(self, outcome: Emit[Any] | Reject) -> None:
+        match outcome:
+            case Emit(records=records):
+                if not records:
+                    raise StageContractError("an input passed without a record for the next topic")
+            case Reject(reason=reason):
+                if not isinstance(reason, self._reasons):
+                    raise StageContractError(f"reject reason {reason!r} is not a {self._reasons.__name__}")
+            case _:
+                raise StageContractError(f"a stage returned {type(outcome).__name__}, expected Emit or Reject")
+
+
+def _translated(error: Exception) -> Exception:
+    """A model library's own errors as those that the runtime acts on, without importing the library."""
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError(str(error) or "host memory")
+    if type(error).__module__.partition(".")[0] == "torch":
+        if type(error).__name__ == "OutOfMemoryError":
+            return OutOfMemoryError(str(error))
+        if type(error).__name__ == "AcceleratorError":
+            return DeviceLostError(str(error))
+    return error
+
+
+def _finish(loaded: Loaded, outcome: Outcome, batch_size: int, seconds: float) -> Finished:
+    return Finished(loaded, outcome, batch_size, seconds, time.time())
+
+
+def _invalid(loaded: Loaded) -> Failed:
+    assert isinstance(loaded.content, InvalidRecord)
+    return Failed(DeadLetterKind.INVALID, str(loaded.content.reason), loaded.content.detail)
+
+
+def _poison(reason: PoisonReason, error: BaseException) -> Failed:
+    return Failed(DeadLetterKind.POISON, str(reason), error=error_info(error))
+
+
+def error_info(error: BaseException) -> ErrorInfo:
+    """The root cause: wrappers say little about what went wrong."""
+    root = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    return ErrorInfo(
+        class_name=f"{type(root).__module__}.{type(root).__qualname__}",
+        message=str(root),
+        traceback="".join(traceback.format_exception(root)),
+    )

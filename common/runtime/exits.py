@@ -1,0 +1,36 @@
+"""How a process ends. Whoever supervises it decides by the exit code what to do."""
+
+from enum import IntEnum
+
+from common.runtime.errors import ConfigurationError, DeviceLostError
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every command."""
+
+    DONE = 0
+    OTHER = 1
+    USAGE = 64
+    DEVICE = 70
+    FENCED = 75
+    CONFIGURATION = 78
+
+
+class FencedError(Exception):
+    """Another process has taken this one's transactional id or group membership, or a transaction timed out.
+
+    Never answered by building a new producer: two twins would fence each other for ever. The process exits 75.
+    """
+
+
+def exit_code_of(error: BaseException) -> ExitCode:
+    """How a process ends that this error has stopped."""
+    match error:
+        case ConfigurationError():
+            return ExitCode.CONFIGURATION
+        case FencedError():
+            return ExitCode.FENCED
+        case DeviceLostError():
+            return ExitCode.DEVICE
+        case _:
+            return ExitCode.OTHER

@@ -1,0 +1,67 @@
+"""What the stage thread, and the poll thread when idle, hand over to the commit thread."""
+
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from common.kafka import Partition
+from common.runtime.flight import Fetched, Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch behind its stage: what began, in order, and what is being prepared of it.
+
+    Records that nobody wanted any more while something was unreachable began but are not prepared.
+    """
+
+    began: Sequence[Fetched]
+    prepared: Sequence[Future[list[Prepared]]]
+
+
+@dataclass(frozen=True, slots=True)
+class IdleCommit:
+    """Nothing is in flight, and the position has passed transaction markers."""
+
+    partition: Partition
+    epoch: int
+    position: int
+
+
+class CommitQueue:
+    """What waits to be committed, in order. A batch waits for room; an idle commit is only worth it when there is."""
+
+    def __init__(self) -> None:
+        # One waits, one commits, one computes: more would only be dropped at a rebalance.
+        self._queue: queue.Queue[Batch | IdleCommit] = queue.Queue(1)
+        self._settled = threading.Event()
+
+    def put(self, batch: Batch) -> None:
+        self._queue.put(batch)
+
+    def offer(self, commit: IdleCommit) -> None:
+        if self.settled:
+            try:
+                self._queue.put_nowait(commit)
+            except queue.Full:
+                return
+
+    def get(self, timeout_s: float) -> Batch | IdleCommit | None:
+        try:
+            return self._queue.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    @property
+    def settled(self) -> bool:
+        """Whether no transaction of ours is in doubt, so that the committed offsets are the truth."""
+        return self._settled.is_set()
+
+    @settled.setter
+    def settled(self, value: bool) -> None:
+        if value:
+            self._settled.set()
+        else:
+            self._settled.clear()

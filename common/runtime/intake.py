@@ -1,0 +1,119 @@
+"""The bounded queue between poll thread and stage: records in the order of their log, loading in a pool meanwhile."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from common.metrics import WorkPhase
+from common.runtime.flight import Fetched, Loaded
+from common.runtime.loading import Loader
+from common.runtime.retry import NotWantedError
+from common.runtime.shared import Shared
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Records that one thread of the pool loads; a future a record would cost more than the loading."""
+
+    fetched: Sequence[Fetched]
+    loaded: Future[list[Loaded | None]]
+
+
+class Intake:
+    """Takes fetched records in, gives loaded batches out. `room` bounds what waits in it."""
+
+    def __init__(self, loader: Loader, shared: Shared, batch_size: int) -> None:
+        settings = shared.settings
+        self._loader = loader
+        self._assignment = shared.assignment
+        self._metrics = shared.metrics
+        self._pool = ThreadPoolExecutor(settings.prefetch_threads, thread_name_prefix="prefetch")
+        self._chunk_size = max(1, batch_size // settings.prefetch_threads)
+        self._capacity = batch_size * settings.prefetch_batches
+        self._chunks: deque[_Chunk] = deque()
+        self._waiting = 0
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def room(self) -> int:
+        """How many more records may be put."""
+        with self._changed:
+            return max(0, self._capacity - self._waiting)
+
+    def put(self, fetched: Sequence[Fetched]) -> None:
+        """Begin to load these."""
+        for start in range(0, len(fetched), self._chunk_size):
+            part = fetched[start : start + self._chunk_size]
+            chunk = _Chunk(part, self._pool.submit(self._load, part))
+            with self._changed:
+                self._chunks.append(chunk)
+                self._waiting += len(part)
+                self._changed.notify()
+
+    def take(self, size: int, wait_s: float) -> list[Loaded]:
+        """Up to `size` records, waiting `wait_s` for more after the first; empty when closed or nothing came for a while.
+
+        Taking a record up is its begin; one whose ownership ended while it waited is left out.
+        """
+        batch: list[Loaded] = []
+        until = time.monotonic() + 0.1
+        while len(batch) < size:
+            chunk = self._next(until)
+            if chunk is None:
+                break
+            taken = self._begun(chunk, size - len(batch))
+            if taken and not batch:
+                until = time.monotonic() + wait_s
+            batch.extend(taken)
+        return batch
+
+    def close(self) -> None:
+        """Wake up whoever waits; nothing is given out any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _next(self, until: float) -> _Chunk | None:
+        with self._changed:
+            while not self._chunks and not self._closed:
+                remaining = until - time.monotonic()
+                if remaining <= 0 or not self._changed.wait(remaining):
+                    break
+            if self._closed or not self._chunks:
+                return None
+            chunk = self._chunks.popleft()
+            self._waiting -= len(chunk.fetched)
+        return chunk
+
+    def _begun(self, chunk: _Chunk, size: int) -> list[Loaded]:
+        loaded = chunk.loaded.result()
+        taken: list[Loaded] = []
+        for position, (fetched, record) in enumerate(zip(chunk.fetched, loaded, strict=True)):
+            if len(taken) == size:
+                self._put_back(chunk.fetched[position:], loaded[position:])
+                break
+            if self._assignment.begin(*fetched.stamp) and record is not None:
+                taken.append(record)
+        return taken
+
+    def _put_back(self, fetched: Sequence[Fetched], loaded: list[Loaded | None]) -> None:
+        rest: Future[list[Loaded | None]] = Future()
+        rest.set_result(loaded)
+        with self._changed:
+            self._chunks.appendleft(_Chunk(fetched, rest))
+            self._waiting += len(fetched)
+
+    def _load(self, chunk: Sequence[Fetched]) -> list[Loaded | None]:
+        with self._metrics.phase(WorkPhase.PREFETCH):
+            return [self._load_one(fetched) for fetched in chunk]
+
+    def _load_one(self, fetched: Fetched) -> Loaded | None:
+        """None for what is not wanted any more: its ownership has ended, and it will not be begun."""
+        try:
+            return self._loader.load(fetched, lambda: self._assignment.wanted(*fetched.stamp))
+        except NotWantedError:
+            return None

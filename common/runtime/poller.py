@@ -1,0 +1,212 @@
+"""The poll thread: the only one that touches the consumer. It never waits for work."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection
+
+from common.kafka import FencedInstanceIdError, GroupConsumer, KafkaError, Partition
+from common.metrics import RebalanceEvent, WorkerMetrics, WorkPhase
+from common.runtime.deadline import Deadline
+from common.runtime.errors import ConfigurationError, TransientError
+from common.runtime.exits import FencedError
+from common.runtime.flight import Fetched
+from common.runtime.handover import IdleCommit
+from common.runtime.intake import Intake
+from common.runtime.ownership import Assignment, Progress
+from common.runtime.shared import Shared
+from schemas.counters import OffsetMetadata
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+"""Short, because a signal does not cut a poll short and a rebalance is noticed between polls."""
+PAUSED_POLL_S = 0.02
+IDLE_CHECK_S = 0.5
+LAG_CHECK_S = 5.0
+ADMIN_TIMEOUT_S = 2.0
+REBUILD_PAUSE_S = 0.5
+CLOSE_TIMEOUT_S = 5.0
+
+
+class Listener:
+    """Tells the assignment what the group decided. Runs on the client's own thread."""
+
+    def __init__(self, assignment: Assignment, metrics: WorkerMetrics) -> None:
+        self._assignment = assignment
+        self._metrics = metrics
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        log.info("assigned %s", _listed(partitions))
+        self._metrics.rebalance(RebalanceEvent.ASSIGNED)
+        self._assignment.assigned(partitions)
+
+    def revoking(self, partitions: Collection[Partition]) -> None:
+        log.info("revoked %s: finishing what has begun", _listed(partitions))
+        self._metrics.rebalance(RebalanceEvent.REVOKED)
+        self._assignment.revoking(partitions)
+
+    def revoke_settled(self, partitions: Collection[Partition]) -> bool:
+        return self._assignment.revoke_settled(partitions)
+
+    def lost(self, partitions: Collection[Partition]) -> None:
+        log.warning("lost %s: the group took this worker for dead", _listed(partitions))
+        self._metrics.rebalance(RebalanceEvent.LOST)
+        self._assignment.lost(partitions)
+
+
+class Poller:
+    """Feeds the intake from the log."""
+
+    def __init__(self, shared: Shared, intake: Intake, connect: Callable[[], GroupConsumer]) -> None:
+        self._settings = shared.settings
+        self._assignment = shared.assignment
+        self._commits = shared.commits
+        self._delivery = shared.delivery
+        self._health = shared.health
+        self._metrics = shared.metrics
+        self._intake = intake
+        self._connect = connect
+        self._next_idle_check = 0.0
+        self._next_lag_check = 0.0
+        self.consumer: GroupConsumer | None = None
+
+    def run(self, stopping: threading.Event) -> None:
+        """Poll until told to stop, then leave the consumer open: what has begun still has to be committed under it.
+
+        Raises ConfigurationError, FencedError, or the last error of a broker that stayed away beyond the patience.
+        """
+        patience = Deadline(self._settings.broker_patience_s)
+        while not stopping.is_set():
+            try:
+                if self.consumer is None:
+                    self.consumer = self._connect()
+                    self._health.resumed("start")
+                self._turn(self.consumer)
+                patience = Deadline(self._settings.broker_patience_s)
+            except KafkaError as error:
+                if isinstance(error, FencedInstanceIdError):
+                    raise FencedError(
+                        f"another process has joined the group under this worker's name: {error}"
+                    ) from error
+                if patience.expired:
+                    raise
+                self._rebuild(error)
+
+    def keep_alive(self) -> None:
+        """Poll without taking anything, so that the membership holds while the last batch finishes."""
+        if self.consumer is None:
+            return
+        try:
+            self.consumer.pause(self.consumer.assignment())
+            self.consumer.poll(PAUSED_POLL_S, max_records=1)
+        except KafkaError as error:
+            self._rebuild(error)
+
+    def close(self) -> None:
+        if self.consumer is not None:
+            self.consumer.close(CLOSE_TIMEOUT_S)
+
+    def _turn(self, consumer: GroupConsumer) -> None:
+        self._health.busy("poll")
+        self._start_partitions(consumer)
+        room = self._intake.room()
+        active = self._assignment.active()
+        if room == 0:
+            consumer.pause(active)
+        else:
+            consumer.resume(active)
+        with self._metrics.phase(WorkPhase.POLL):
+            polled = consumer.poll(POLL_S if room else PAUSED_POLL_S, max_records=max(1, room))
+        for fetched in polled:
+            # None: the ownership ended while the records were on their way; whoever owns the partition reads them again.
+            epoch = self._assignment.fetched(fetched.partition, len(fetched.records))
+            if epoch is not None:
+                self._intake.put([Fetched(record, epoch) for record in fetched.records])
+        self._step_over_markers(consumer)
+        self._measure_lag(consumer)
+        self._health.idle("poll")
+
+    def _start_partitions(self, consumer: GroupConsumer) -> None:
+        """Read what was committed, counters included, and go on from there. Nothing is carried over in memory."""
+        if not self._commits.settled:
+            return  # a new producer has to settle the open transaction before the committed offsets are the truth
+        for partition in self._assignment.starting():
+            epoch = self._assignment.start_epoch(partition)
+            if epoch is None:
+                continue
+            consumer.pause([partition])
+            try:
+                progress = self._committed(consumer, partition)
+                self._delivery.complete(partition, progress.metadata)
+            except (KafkaError, TransientError) as error:
+                self._health.waiting("partitions", f"{partition.topic}/{partition.index} can not start: {error}")
+                continue
+            if partition not in consumer.assignment():
+                continue
+            consumer.seek(partition, progress.offset)
+            if self._assignment.started(partition, epoch, progress):
+                consumer.resume([partition])
+        if not self._assignment.starting():
+            self._health.resumed("partitions")
+
+    def _committed(self, consumer: GroupConsumer, partition: Partition) -> Progress:
+        committed = consumer.committed(partition, ADMIN_TIMEOUT_S)
+        log_start = consumer.log_start(partition, ADMIN_TIMEOUT_S)
+        if committed is None:
+            return Progress(log_start, OffsetMetadata())
+        try:
+            metadata = OffsetMetadata.decode(committed.metadata)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{partition.topic}/{partition.index}: {error}: does another program use this consumer group?"
+            ) from error
+        if committed.offset >= log_start:
+            return Progress(committed.offset, metadata)
+        lost = log_start - committed.offset
+        if not self._settings.accept_loss:
+            raise ConfigurationError(
+                f"{partition.topic}/{partition.index}: {lost} offsets expired unread: committed {committed.offset}, the "
+                f"log starts at {log_start}; raise the topic's retention, then set runtime.accept_loss=true to go on"
+            )
+        log.error("%s/%d: going on without %d offsets that expired unread", partition.topic, partition.index, lost)
+        return Progress(log_start, metadata)
+
+    def _step_over_markers(self, consumer: GroupConsumer) -> None:
+        """Commit positions past transaction markers when nothing is in flight, so that lag reaches 0."""
+        now = time.monotonic()
+        if now < self._next_idle_check:
+            return
+        self._next_idle_check = now + IDLE_CHECK_S
+        for partition, epoch, committed in self._assignment.quiet():
+            position = consumer.position(partition)
+            if position is not None and position > committed:
+                self._commits.offer(IdleCommit(partition, epoch, position))
+
+    def _measure_lag(self, consumer: GroupConsumer) -> None:
+        self._metrics.in_flight(self._assignment.outstanding())
+        now = time.monotonic()
+        if now < self._next_lag_check:
+            return
+        self._next_lag_check = now + LAG_CHECK_S
+        # Committed first, ends last: the other way round lag can be negative.
+        committed = self._assignment.committed_offsets()
+        ends = consumer.end_offsets(list(committed), ADMIN_TIMEOUT_S) if committed else {}
+        self._metrics.lag({p.index: max(0, ends[p] - offset) for p, offset in committed.items() if p in ends})
+
+    def _rebuild(self, error: KafkaError) -> None:
+        """A consumer whose poll raised would spin for ever in the next one."""
+        log.warning("the consumer failed, building a new one: %s: %s", type(error).__name__, error)
+        self._health.waiting("start", f"joining the group again after {type(error).__name__}")
+        self._assignment.lose_all()
+        if self.consumer is not None:
+            broken, self.consumer = self.consumer, None
+            try:
+                broken.close(1.0)
+            except Exception as again:  # it is broken; whatever it says, a new one takes its place
+                log.warning("closing the failed consumer: %s", again)
+        time.sleep(REBUILD_PAUSE_S)
+
+
+def _listed(partitions: Collection[Partition]) -> str:
+    return ", ".join(f"{p.topic}/{p.index}" for p in sorted(partitions)) or "nothing"

@@ -1,0 +1,67 @@
+"""The stage thread: batches from the intake through the stage, and on to the store pool and the commit thread."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from common.metrics import WorkPhase
+from common.runtime.execution import Execution
+from common.runtime.faults import Step
+from common.runtime.flight import Fetched, Finished, Loaded, Prepared
+from common.runtime.handover import Batch
+from common.runtime.intake import Intake
+from common.runtime.retry import NotWantedError
+from common.runtime.shared import Shared
+from common.settings import StageSettings
+
+
+class StageLoop:
+    """Where the models run, one batch at a time."""
+
+    def __init__(self, shared: Shared, intake: Intake, execution: Execution, settings: StageSettings) -> None:
+        self._shared = shared
+        self._intake = intake
+        self._execution = execution
+        self._settings = settings
+        self._pool = ThreadPoolExecutor(shared.settings.store_threads, thread_name_prefix="store")
+        self._chunk_size = max(1, settings.batch_size // shared.settings.store_threads)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Work until told to stop. Raises DeviceLostError."""
+        shared = self._shared
+        while not stopping.is_set():
+            with shared.metrics.phase(WorkPhase.WAIT):
+                loaded = self._intake.take(self._settings.batch_size, self._settings.batch_wait_s)
+            if loaded:
+                shared.health.busy("stage")
+                self._work(loaded)
+                shared.health.idle("stage")
+
+    def _work(self, loaded: Sequence[Loaded]) -> None:
+        shared = self._shared
+        started = time.perf_counter()
+        with shared.metrics.phase(WorkPhase.STAGE):
+            finished = self._execution.run(loaded, lambda one: self._wanted(one.fetched))
+        shared.metrics.batch(len(loaded), time.perf_counter() - started)
+        shared.faults.reached(Step.BEFORE_STORE)
+        shared.commits.put(Batch([one.fetched for one in loaded], self._prepare(finished)))
+
+    def _prepare(self, finished: Sequence[Finished]) -> list[Future[list[Prepared]]]:
+        return [
+            self._pool.submit(self._prepare_chunk, finished[start : start + self._chunk_size])
+            for start in range(0, len(finished), self._chunk_size)
+        ]
+
+    def _prepare_chunk(self, chunk: Sequence[Finished]) -> list[Prepared]:
+        """What could be prepared of a chunk: a record that nobody wants any more while the store is away is left out."""
+        prepared = []
+        for finished in chunk:
+            try:
+                prepared.append(self._shared.delivery.prepare(finished, lambda: self._wanted(finished.fetched)))
+            except NotWantedError:
+                continue
+        return prepared
+
+    def _wanted(self, fetched: Fetched) -> bool:
+        return self._shared.assignment.wanted(*fetched.stamp)

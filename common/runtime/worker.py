@@ -1,0 +1,254 @@
+"""A worker process put together: what is built in which order, which threads run, and how it ends."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from common.blobs import Blobs
+from common.health import Health, HealthServer
+from common.kafka import Admin, GroupConsumer, KafkaError, Membership, TransactionalProducer
+from common.metrics import WorkerMetrics
+from common.runtime.commit import Committer
+from common.runtime.deadline import Deadline
+from common.runtime.delivery import Signature
+from common.runtime.errors import ConfigurationError
+from common.runtime.execution import Execution
+from common.runtime.exits import ExitCode, exit_code_of
+from common.runtime.faults import Faults
+from common.runtime.handover import CommitQueue
+from common.runtime.instance import Instance
+from common.runtime.intake import Intake
+from common.runtime.loading import Loader
+from common.runtime.ownership import Assignment
+from common.runtime.poller import Listener, Poller
+from common.runtime.retry import Retry
+from common.runtime.shared import Shared
+from common.runtime.spec import DeliveryParts, WorkerSpec
+from common.runtime.stage_loop import StageLoop
+from common.settings import CommonSettings, StageSettings, settings_digest
+from schemas.topics import Names, Route
+
+log = logging.getLogger(__name__)
+
+THREAD_LIMITS_S = {"poll": 30.0, "stage": 3_600.0, "commit": 150.0}
+"""How long one piece of work of a thread may take before /livez calls it stuck."""
+
+JOIN_TIMEOUT_S = 5.0
+TICK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    thread: str
+    error: BaseException
+
+
+class Worker:
+    """One worker process. `run` returns when it was told to stop, or when it can not go on."""
+
+    def __init__(
+        self, spec: WorkerSpec[Any], settings: StageSettings, common: CommonSettings, environ: Mapping[str, str]
+    ) -> None:
+        self._spec = spec
+        self._settings = settings
+        self._common = common
+        self._names = Names(common.prefix)
+        self._faults = Faults.from_environment(environ, spec.route.worker)
+        self._group = self._names.group(spec.route.worker)
+        self._instance = Instance.claim(environ, common.runtime.lock_folder, self._group)
+        self._health = Health()
+        self._metrics = WorkerMetrics(spec.route.worker, version("imgdiff"), common.profile)
+        self._metrics.declare_reasons(str(reason) for reason in spec.reasons)
+        self._stop = threading.Event()
+        self._drained = threading.Event()
+        self._failed = threading.Event()
+        self._failure: _Failure | None = None
+
+    def run(self) -> ExitCode:
+        """Work until SIGTERM or SIGINT. Errors are logged as one line and become the exit code."""
+        try:
+            with HealthServer(self._common.http, self._health, self._metrics.registry) as server, self._instance:
+                log.info(
+                    "instance %s, http port %d, profile %s", self._instance.name, server.port, self._common.profile
+                )
+                return self._run()
+        except Exception as error:
+            return _report("start", error)
+
+    def stop(self) -> None:
+        """Finish what has begun, commit it, leave."""
+        self._stop.set()
+
+    def _run(self) -> ExitCode:
+        blobs = Blobs(self._common.blobs)
+        retry = Retry(self._common.runtime, self._health, self._metrics)
+        retry.run("reach the object store", blobs.check, lambda: not self._stop.is_set())
+        stage = self._spec.build(self._settings, self._common)  # models load here, before the group is joined
+        check_cluster(self._common, self._names, self._spec.route)
+        signature = Signature(
+            worker=self._spec.route.worker,
+            version=version("imgdiff"),
+            settings_digest=settings_digest(self._settings, self._common.models),
+            models=tuple(stage.models),
+        )
+        shared = Shared(
+            settings=self._common.runtime,
+            assignment=Assignment(self._common.runtime.drain_budget_s),
+            commits=CommitQueue(),
+            delivery=self._spec.deliver(
+                DeliveryParts(self._spec.route, self._names, signature, blobs, retry, self._settings)
+            ),
+            retry=retry,
+            faults=self._faults,
+            health=self._health,
+            metrics=self._metrics,
+        )
+        loader = Loader(self._spec.reads, blobs, retry, decode_images=self._spec.decodes_images)
+        intake = Intake(loader, shared, self._settings.batch_size)
+        poller = Poller(shared, intake, lambda: self._join_group(shared.assignment))
+        committer = Committer(shared, self._connect_producer, lambda: _membership(poller))
+        execution = Execution(stage, self._spec.reasons, retry, self._common.runtime.max_attempts)
+        loop = StageLoop(shared, intake, execution, self._settings)
+
+        committer.open()
+        threads = [
+            self._thread("poll", lambda: self._poll(poller)),
+            self._thread("stage", lambda: loop.run(self._drained)),
+            self._thread("commit", lambda: committer.run(self._drained)),
+        ]
+        for thread in threads:
+            thread.start()
+        self._supervise(shared.assignment)
+        return self._end(threads, intake, committer)
+
+    def _poll(self, poller: Poller) -> None:
+        poller.run(self._stop)
+        while not self._drained.is_set():
+            poller.keep_alive()
+        poller.close()
+
+    def _supervise(self, assignment: Assignment) -> None:
+        """Wait for the order to stop, then for what has begun to be committed."""
+        while not (self._stop.is_set() or self._failed.is_set()):
+            self._stop.wait(TICK_S)
+        if self._failed.is_set():
+            return
+        budget = Deadline(self._common.runtime.drain_budget_s)
+        log.info("stopping: finishing what has begun within %.0f s", budget.remaining())
+        self._health.waiting("drain", "draining")
+        assignment.drain_all()
+        while assignment.busy() and not budget.expired and not self._failed.is_set():
+            self._drained.wait(TICK_S / 5)
+        if assignment.busy() and not self._failed.is_set():
+            log.warning("the drain budget is spent: what has begun is dropped and done again by others")
+
+    def _end(self, threads: list[threading.Thread], intake: Intake, committer: Committer) -> ExitCode:
+        self._stop.set()
+        self._drained.set()
+        intake.close()
+        if self._failure is not None:
+            # The others may be anywhere; the next start asks the group for the truth.
+            return _report(self._failure.thread, self._failure.error)
+        for thread in threads:
+            thread.join(JOIN_TIMEOUT_S)
+        committer.close()
+        self._leave_group()
+        log.info("stopped")
+        return ExitCode.DONE
+
+    def _leave_group(self) -> None:
+        """A static member that only closes leaves its partitions idle until its session runs out."""
+        try:
+            with Admin(self._common.kafka) as admin:
+                admin.remove_member(self._group, self._instance.name)
+        except (KafkaError, ConfigurationError) as error:
+            log.warning("could not leave the group, its partitions wait for the session to run out: %s", error)
+
+    def _join_group(self, assignment: Assignment) -> GroupConsumer:
+        return GroupConsumer(
+            self._common.kafka,
+            group=self._group,
+            instance=self._instance.name,
+            topic=self._names.topic(self._spec.route.reads),
+            session_timeout_s=self._common.runtime.session_timeout_s,
+            listener=Listener(assignment, self._metrics),
+        )
+
+    def _connect_producer(self) -> TransactionalProducer:
+        return TransactionalProducer(
+            self._common.kafka,
+            self._names.transactional_id(self._spec.route.worker, self._instance.name),
+            self._common.runtime.transaction_timeout_s,
+        )
+
+    def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        self._health.watch(name, THREAD_LIMITS_S[name])
+
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as error:
+                if not self._failed.is_set():
+                    self._failure = _Failure(name, error)
+                    self._failed.set()
+                    self._stop.set()
+
+        return threading.Thread(target=guarded, name=name, daemon=True)
+
+
+def check_cluster(common: CommonSettings, names: Names, route: Route) -> None:
+    """See that the topics are there, as they have to be. Raises ConfigurationError."""
+    topics = [route.reads, route.rejected, route.failed, *([route.writes] if route.writes else [])]
+    with Admin(common.kafka) as admin:
+        counts = admin.partition_counts()
+        missing = [names.topic(topic) for topic in topics if names.topic(topic) not in counts]
+        if missing:
+            raise ConfigurationError(f"topics missing: {', '.join(missing)}: run `imgdiff topics create`")
+        expected = counts[names.topic(route.reads)]
+        for topic in topics:
+            found = counts[names.topic(topic)]
+            if found != expected:
+                raise ConfigurationError(
+                    f"topic {names.topic(topic)} has {found} partitions, {names.topic(route.reads)} has {expected}: "
+                    "all topics of a stream need the same number"
+                )
+        minutes = admin.broker_config("offsets.retention.minutes")
+    if minutes is not None and int(minutes) < common.topics.retention_hours * 60:
+        log.warning(
+            "the broker forgets the offsets of an idle group after %s minutes (offsets.retention.minutes), records stay "
+            "for %d hours: a worker that is away longer would begin again at the log's start",
+            minutes,
+            common.topics.retention_hours,
+        )
+
+
+def install_signals(worker: Worker, give_up: Callable[[], None]) -> None:
+    """SIGTERM or SIGINT: drain and leave. A second one: now."""
+    seen = threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        if seen.is_set():
+            give_up()
+        seen.set()
+        worker.stop()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+
+
+def _membership(poller: Poller) -> Membership | None:
+    consumer = poller.consumer
+    return None if consumer is None else consumer.membership()
+
+
+def _report(where: str, error: BaseException) -> ExitCode:
+    code = exit_code_of(error)
+    if code is ExitCode.OTHER:
+        log.error("%s: %s: %s", where, type(error).__name__, error, exc_info=error)
+    else:
+        log.error("%s: %s", where, error)
+    return code
