@@ -1,0 +1,28 @@
+"""From what a language model replied to the caption that it means."""
+
+_TOKENS = ("<s>", "</s>", "\nEND")
+_RULE = "---"
+_QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»"}
+
+
+def clean_reply(reply: str, caption: str) -> str:
+    """The new caption on one line, or an empty string where nothing is left.
+
+    Takes away the tokens that frame a turn, what stands above the last `---`, an echo of the caption above the answer,
+    quotes around the whole, and needless white space (papers.md 1.2).
+    """
+    text = reply.replace("\r\n", "\n")
+    for token in _TOKENS:
+        text = text.replace(token, "")
+    text = text.rpartition(_RULE)[2]
+    lines = [line for line in (_unquoted(line) for line in text.splitlines()) if line]
+    if len(lines) > 1 and lines[0] == _unquoted(caption):
+        del lines[0]
+    return _unquoted(" ".join(lines))
+
+
+def _unquoted(text: str) -> str:
+    text = " ".join(text.split())
+    while len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+        text = text[1:-1].strip()
+    return text
