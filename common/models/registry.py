@@ -15,7 +15,7 @@ from common.models.protocols import (
     TextEncoder,
 )
 from common.runtime.errors import ConfigurationError
-from common.settings import ModelSettings, ModelsSettings
+from common.settings import CommonSettings, ModelSettings
 
 ADAPTERS: Mapping[str, Mapping[str, str]] = {
     "caption_editor": {"sketch": "common.models.sketch.editor:SketchEditor"},
@@ -30,54 +30,58 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
 """By protocol and adapter name: the class, which is called with the adapter's options as keyword arguments."""
 
 
-def caption_editor(models: ModelsSettings) -> CaptionEditor:
-    editor: CaptionEditor = _build("caption_editor", models.caption_editor)
+def caption_editor(settings: CommonSettings) -> CaptionEditor:
+    editor: CaptionEditor = _build("caption_editor", settings)
     return editor
 
 
-def pair_generator(models: ModelsSettings) -> PairGenerator:
-    generator: PairGenerator = _build("pair_generator", models.pair_generator)
+def pair_generator(settings: CommonSettings) -> PairGenerator:
+    generator: PairGenerator = _build("pair_generator", settings)
     return generator
 
 
-def image_encoder(models: ModelsSettings) -> ImageEncoder:
-    encoder: ImageEncoder = _build("image_encoder", models.image_encoder)
+def image_encoder(settings: CommonSettings) -> ImageEncoder:
+    encoder: ImageEncoder = _build("image_encoder", settings)
     return encoder
 
 
-def text_encoder(models: ModelsSettings) -> TextEncoder:
-    encoder: TextEncoder = _build("text_encoder", models.text_encoder)
+def text_encoder(settings: CommonSettings) -> TextEncoder:
+    encoder: TextEncoder = _build("text_encoder", settings)
     return encoder
 
 
-def segmenter(models: ModelsSettings) -> Segmenter:
-    built: Segmenter = _build("segmenter", models.segmenter)
+def segmenter(settings: CommonSettings) -> Segmenter:
+    built: Segmenter = _build("segmenter", settings)
     return built
 
 
-def image_text_matcher(models: ModelsSettings) -> ImageTextMatcher:
-    matcher: ImageTextMatcher = _build("image_text_matcher", models.image_text_matcher)
+def image_text_matcher(settings: CommonSettings) -> ImageTextMatcher:
+    matcher: ImageTextMatcher = _build("image_text_matcher", settings)
     return matcher
 
 
-def region_describer(models: ModelsSettings) -> RegionDescriber:
-    describer: RegionDescriber = _build("region_describer", models.region_describer)
+def region_describer(settings: CommonSettings) -> RegionDescriber:
+    describer: RegionDescriber = _build("region_describer", settings)
     return describer
 
 
-def difference_describer(models: ModelsSettings) -> DifferenceDescriber:
-    describer: DifferenceDescriber = _build("difference_describer", models.difference_describer)
+def difference_describer(settings: CommonSettings) -> DifferenceDescriber:
+    describer: DifferenceDescriber = _build("difference_describer", settings)
     return describer
 
 
-def _build(role: str, settings: ModelSettings) -> Any:
+def _build(role: str, settings: CommonSettings) -> Any:
+    chosen: ModelSettings = getattr(settings.models, role)
     known = ADAPTERS[role]
-    if settings.adapter not in known:
+    if chosen.adapter not in known:
         raise ConfigurationError(
-            f"setting `models.{role}.adapter`: found {settings.adapter!r}, expected one of {', '.join(known)}"
+            f"setting `models.{role}.adapter`: found {chosen.adapter!r}, expected one of {', '.join(known)}"
         )
-    module, _, name = known[settings.adapter].partition(":")
+    module, _, name = known[chosen.adapter].partition(":")
+    options = dict(chosen.options)
+    if chosen.adapter == "sketch":
+        options.setdefault("delay_s", settings.sketch.delay_s)
     try:
-        return getattr(import_module(module), name)(**settings.options)
-    except TypeError as error:
+        return getattr(import_module(module), name)(**options)
+    except (TypeError, ValueError) as error:
         raise ConfigurationError(f"setting `models.{role}.options`: {error}") from error

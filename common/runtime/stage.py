@@ -89,8 +89,10 @@ class Reject:
 class Stage(Protocol[InT, OutT]):
     """What a worker does."""
 
-    models: Sequence[ModelId]
-    """The models that take part, for the trail."""
+    @property
+    def models(self) -> Sequence[ModelId]:
+        """The models that take part, for the trail."""
+        ...
 
     def process(self, batch: Sequence[Task[InT]]) -> Sequence[Emit[OutT] | Reject]:
         """One outcome per input, in order. Has no side effects."""
