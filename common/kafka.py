@@ -21,10 +21,12 @@ from kafka.errors import (
     KafkaError,
     KafkaTimeoutError,
     ProducerFencedError,
+    RetriableError,
 )
 from kafka.net.selector import KernelEvent
 from kafka.protocol.consumer import IsolationLevel
 from kafka.structs import MemberState
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from common.runtime.errors import ConfigurationError
 from common.settings import KafkaSettings
@@ -372,6 +374,15 @@ class TransactionalProducer:
         self._producer.close(timeout=timeout_s)
 
 
+_again_while_settling = retry(
+    retry=retry_if_exception_type(RetriableError),
+    stop=stop_after_delay(REQUEST_TIMEOUT_MS / 1_000),
+    wait=wait_fixed(0.2),
+    reraise=True,
+)
+"""A coordinator that is still loading, or being elected, answers with an error that passes by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class TopicConfig:
     """A topic as it is, or as it should be, on the cluster."""
@@ -407,6 +418,7 @@ class Admin:
         """All topics of the cluster with their number of partitions."""
         return {topic["name"]: len(topic["partitions"]) for topic in self._describe_topics(None)}
 
+    @_again_while_settling
     def topics(self, names: Collection[str], config_names: Collection[str]) -> dict[str, TopicConfig]:
         """Those of `names` that exist, with the values of these settings."""
         existing = [topic for topic in self._describe_topics(None) if topic["name"] in names]
@@ -452,12 +464,14 @@ class Admin:
         if names:
             self._admin.delete_topics(list(names), timeout_ms=30_000)
 
+    @_again_while_settling
     def delete_groups(self, groups: Sequence[str]) -> None:
         """Delete groups without members, with their offsets; groups that do not exist are left out."""
         known = {group for group in groups if self.group_offsets([group])[group]}
         if known:
             self._admin.delete_groups(sorted(known))
 
+    @_again_while_settling
     def group_offsets(self, groups: Sequence[str]) -> dict[str, dict[Partition, Committed]]:
         """The committed offsets of each group with their metadata, in one request."""
         found = self._admin.list_group_offsets(dict.fromkeys(groups))
@@ -470,19 +484,23 @@ class Admin:
             for group in groups
         }
 
+    @_again_while_settling
     def member_counts(self, groups: Sequence[str]) -> dict[str, int]:
         """The number of members of each group; 0 for a group that does not exist."""
         described = self._admin.describe_groups(list(groups))
         return {group: len(described.get(group, {}).get("members") or []) for group in groups}
 
+    @_again_while_settling
     def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """The last stable offset of each: what a reader of committed records can reach."""
         return self._list_offsets(partitions, latest=True)
 
+    @_again_while_settling
     def log_starts(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """The first offset that each log still has."""
         return self._list_offsets(partitions, latest=False)
 
+    @_again_while_settling
     def remove_member(self, group: str, instance: str) -> None:
         """End a static membership at once, so that nobody waits for its session to run out."""
         self._admin.remove_group_members(group, [MemberToRemove(group_instance_id=instance, reason="worker left")])

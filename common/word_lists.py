@@ -56,12 +56,14 @@ THINGS_IN_ING = _words(
 )
 """Nouns that are also the -ing form of a verb; any other such form is taken as the verb."""
 
-MISSING_NOUNS = {
+NOUN_LEMMAS = {
     "bar": "bar",
     "bars": "bar",
     "desktop": "desktop",
+    "dice": "dice",
     "flooring": "flooring",
     "frosting": "frosting",
+    "leaves": "leaf",
     "log": "log",
     "logs": "log",
     "pan": "pan",
@@ -72,4 +74,4 @@ MISSING_NOUNS = {
     "tin": "tin",
     "tins": "tin",
 }
-"""Nouns, with their lemmas, that the dictionary knows as a verb or an adjective only."""
+"""Nouns that the dictionary knows as a verb or an adjective only, or first as another noun, with their lemmas."""

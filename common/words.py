@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 
 from lemminflect import getAllLemmas, getAllLemmasOOV
 
-from common.word_lists import ACTIONS, DESCRIBING_WORDS, FUNCTION_WORDS, MISSING_NOUNS, THINGS_IN_ING
+from common.word_lists import ACTIONS, DESCRIBING_WORDS, FUNCTION_WORDS, NOUN_LEMMAS, THINGS_IN_ING
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _POSSESSIVE = re.compile(r"['’]s$")
@@ -54,8 +54,8 @@ def object_changes(first: str, second: str) -> list[Change]:
 
 def noun_lemma(word: str) -> str | None:
     """The dictionary form of a lower-case word that names an object, or None where it does not."""
-    if word in MISSING_NOUNS:
-        return MISSING_NOUNS[word]
+    if word in NOUN_LEMMAS:
+        return NOUN_LEMMAS[word]
     if word in FUNCTION_WORDS or word in DESCRIBING_WORDS or word in ACTIONS or not _spelled(word):
         return None
     listed = getAllLemmas(word)
@@ -64,7 +64,7 @@ def noun_lemma(word: str) -> str | None:
     nouns = [str(lemma) for tag in _NOUN_TAGS for lemma in listed.get(tag, ())]
     if not nouns or _is_verb_in_ing(word, listed.get("VERB", ())):
         return None
-    return min(nouns, key=len)
+    return nouns[0]
 
 
 def _nouns(words: Sequence[str]) -> tuple[str, ...]:

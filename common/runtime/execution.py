@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
-from common.runtime.errors import DeviceLostError, OutOfMemoryError, TransientError
+from common.runtime.errors import DeviceLostError, OutOfMemoryError
 from common.runtime.flight import Failed, Finished, Loaded, Outcome
 from common.runtime.retry import NotWantedError, Retry
 from common.runtime.stage import Emit, Reject, Stage, Task
@@ -94,10 +94,10 @@ class Execution:
         started = time.perf_counter()
         try:
             outcomes = self._stage.process([loaded.content for loaded in batch if isinstance(loaded.content, Task)])
-        except TransientError:
-            raise
         except Exception as error:
-            raise _translated(error) from error
+            if (translated := _translated(error)) is not error:
+                raise translated from error
+            raise
         seconds = time.perf_counter() - started
         if len(outcomes) != len(batch):
             raise StageContractError(f"{len(outcomes)} outcomes for {len(batch)} inputs")
@@ -144,9 +144,10 @@ def _poison(reason: PoisonReason, error: BaseException) -> Failed:
 
 def error_info(error: BaseException) -> ErrorInfo:
     """The root cause: wrappers say little about what went wrong."""
-    root = error
-    while root.__cause__ is not None:
+    root, seen = error, {id(error)}
+    while root.__cause__ is not None and id(root.__cause__) not in seen:
         root = root.__cause__
+        seen.add(id(root))
     return ErrorInfo(
         class_name=f"{type(root).__module__}.{type(root).__qualname__}",
         message=str(root),

@@ -1,7 +1,6 @@
 """The prefetch: from bytes in the log to a task with its pictures."""
 
 from collections.abc import Callable
-from typing import Any
 
 from common.blobs import Blobs
 from common.runtime.flight import Fetched, Loaded
@@ -36,4 +35,4 @@ class Loader:
             }
         except InvalidRecord as invalid:
             return Loaded(fetched, invalid)
-        return Loaded(fetched, Task[Any](decoded, pictures))
+        return Loaded(fetched, Task(decoded, pictures))

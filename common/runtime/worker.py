@@ -1,5 +1,6 @@
 """A worker process put together: what is built in which order, which threads run, and how it ends."""
 
+import faulthandler
 import logging
 import signal
 import threading
@@ -227,7 +228,7 @@ def check_cluster(common: CommonSettings, names: Names, route: Route) -> None:
 
 
 def install_signals(worker: Worker, give_up: Callable[[], None]) -> None:
-    """SIGTERM or SIGINT: drain and leave. A second one: now."""
+    """SIGTERM or SIGINT: drain and leave. A second one: now. SIGUSR1: where every thread is, on standard error."""
     seen = threading.Event()
 
     def handle(number: int, frame: object) -> None:
@@ -236,6 +237,7 @@ def install_signals(worker: Worker, give_up: Callable[[], None]) -> None:
         seen.set()
         worker.stop()
 
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
 

@@ -1,0 +1,77 @@
+"""What all tests share: a real broker, and names of one's own on it.
+
+`IMGDIFF_TEST_BOOTSTRAP=127.0.0.1:9092 pytest` uses a broker that runs already, which saves its start of about 3 s. Its
+topics are not cleaned up: it should be one to throw away.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from ops.broker.local import LocalBroker
+
+JARS = Path(__file__).parent.parent / ".imgdiff" / "jars"
+"""Downloaded once per checkout, and shared with `make demo`."""
+
+_BOOTSTRAP_VARIABLE = "IMGDIFF_TEST_BOOTSTRAP"
+_BOOTSTRAP = pytest.StashKey[str | None]()
+
+_GUARD = """
+import signal, sys
+from pathlib import Path
+from ops.broker.local import LocalBroker
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.stdin.read()
+LocalBroker(Path(sys.argv[1])).stop()
+"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Takes our variables away: a developer's own settings must not change what the tests see."""
+    config.stash[_BOOTSTRAP] = os.environ.get(_BOOTSTRAP_VARIABLE)
+    for name in [name for name in os.environ if name.startswith("IMGDIFF_")]:
+        del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever asks for a broker is an integration test."""
+    for item in items:
+        if "broker" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session")
+def broker(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`bootstrap_servers` of a fresh broker, started when the first test asks for it."""
+    running = pytestconfig.stash[_BOOTSTRAP]
+    if running is not None:
+        yield running
+        return
+    home = tmp_path_factory.mktemp("broker")
+    with stopped_at_the_end(home):
+        started = LocalBroker(home, jars=JARS).start(port=0)
+        assert started.bootstrap_servers is not None
+        yield started.bootstrap_servers
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A stream prefix that no other test has: topics, groups and transactional ids of its own."""
+    return f"test-{uuid4().hex[:12]}"
+
+
+@contextmanager
+def stopped_at_the_end(home: Path) -> Iterator[None]:
+    """Stops the broker of `home` when the block ends, and also when this process is killed inside it: a second process
+    waits for the end of its standard input, which only we hold open."""
+    guard = subprocess.Popen([sys.executable, "-c", _GUARD, str(home)], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        guard.communicate()

@@ -1,0 +1,82 @@
+"""A worker for tests of the runtime: what it does with a caption is written in the caption.
+
+`reject`, `fail`, `fail once`, `oom`, `many N`; anything else passes. It notes every call in `PROBE_JOURNAL` and takes
+`PROBE_DELAY_S` for each.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from common.runtime.errors import OutOfMemoryError, TransientError
+from common.runtime.main import worker_main
+from common.runtime.spec import WorkerSpec
+from common.runtime.stage import Emit, Reject, Stage, Task
+from common.settings import CommonSettings, StageSettings
+from schemas.captions import Caption
+from schemas.edits import Edit
+from schemas.scores import Bounds
+from schemas.topics import EDITS
+from schemas.trail import ModelId
+
+
+class ProbeReason(StrEnum):
+    ASKED_FOR = "asked_for"
+
+
+class ProbeStage:
+    models: Sequence[ModelId] = (ModelId(role="caption_editor", id="probe", revision="1"),)
+
+    def __init__(self) -> None:
+        self._delay_s = float(os.environ.get("PROBE_DELAY_S", "0"))
+        self._journal = os.environ.get("PROBE_JOURNAL")
+        self._failed_once: set[str] = set()
+
+    def process(self, batch: Sequence[Task[Caption]]) -> Sequence[Emit[Edit] | Reject]:
+        texts = [task.record.caption for task in batch]
+        self._note("begin", [task.record.id for task in batch])
+        if self._delay_s:
+            time.sleep(self._delay_s)
+        if sum(text.startswith("oom") for text in texts) and len(texts) > 4:
+            raise OutOfMemoryError(f"{len(texts)} do not fit")
+        gate = os.environ.get("PROBE_GATE")
+        if gate and not Path(gate).exists():
+            raise TransientError("the model endpoint is away")
+        for task in batch:
+            if task.record.caption.startswith("fail once") and task.record.id not in self._failed_once:
+                self._failed_once.add(task.record.id)
+                raise RuntimeError("stumbled")
+            if task.record.caption == "fail":
+                raise ValueError(f"can not work on {task.record.id}")
+        outcomes = [self._outcome(task.record) for task in batch]
+        self._note("end", [task.record.id for task in batch])
+        return outcomes
+
+    def _outcome(self, caption: Caption) -> Emit[Edit] | Reject:
+        score = {"length": Bounds(low=1.0).measure(float(len(caption.caption)))}
+        if caption.caption == "reject":
+            return Reject(ProbeReason.ASKED_FOR, score, detail="as the caption says")
+        count = int(caption.caption.split()[1]) if caption.caption.startswith("many") else 1
+        return Emit(
+            [caption.derive(Edit, i, edited_caption=f"{caption.caption} {i}") for i in range(count)], scores=score
+        )
+
+    def _note(self, what: str, ids: Sequence[str]) -> None:
+        if self._journal:
+            with Path(self._journal).open("a") as journal:
+                note = {"what": what, "ids": list(ids), "pid": os.getpid(), "at": time.time()}
+                journal.write(json.dumps(note) + "\n")
+
+
+def build(settings: StageSettings, common: CommonSettings) -> Stage[Caption, Edit]:
+    return ProbeStage()
+
+
+WORKER = WorkerSpec(route=EDITS, reads=Caption, settings=StageSettings, reasons=ProbeReason, build=build)
+
+if __name__ == "__main__":
+    sys.exit(worker_main(WORKER))
