@@ -1,0 +1,76 @@
+"""`imgdiff`: the command line. Imports nothing heavy, so that help answers at once."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import click
+
+from common.runtime.exits import ExitCode, exit_code_of
+from ops.cli.lazy import LazyCommand, LazyGroup
+
+INTERRUPTED = 130
+"""What shells report for a command that Ctrl-C ended: 128 + SIGINT."""
+
+COMMANDS: Mapping[str, LazyCommand] = {
+    "demo": LazyCommand("ops.cli.demo:demo", "Run the whole stream here on a few hundred captions."),
+    "broker": LazyCommand("ops.cli.broker:broker", "A local Apache Kafka: start, stop, status."),
+    "topics": LazyCommand("ops.cli.topics:topics", "Create the topics; show where they drifted from the settings."),
+    "ingest": LazyCommand("ops.cli.ingest:ingest", "Read captions into the stream, exactly once."),
+    "worker": LazyCommand("ops.cli.worker:worker", "Run one worker of a stage."),
+    "up": LazyCommand("ops.cli.up:up", "Run all workers on this machine, restarted when they die."),
+    "status": LazyCommand("ops.cli.status:status", "Show the funnel: what every worker made of its input."),
+    "dead-letters": LazyCommand("ops.cli.dead_letters:dead_letters", "List and show what was rejected or failed."),
+    "settings": LazyCommand("ops.cli.settings:settings", "Print the settings and where each came from."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy_commands=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+@click.version_option(package_name="imgdiff", prog_name="imgdiff")
+def imgdiff() -> None:
+    """Image-difference instruction data as a stream: captions in, difference question-answers out, on Apache Kafka."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code. A user's mistake is one line on standard error."""
+    try:
+        code = imgdiff.main(
+            args=None if arguments is None else list(arguments), prog_name="imgdiff", standalone_mode=False
+        )
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "imgdiff"
+        return _end(f"{where}: {error.format_message()} (see {where} --help)", ExitCode.USAGE)
+    except click.ClickException as error:
+        return _end(f"imgdiff: {error.format_message()}", ExitCode.OTHER)
+    except click.Abort:
+        return INTERRUPTED
+    except Exception as error:
+        known = _exit_code(error)
+        if known is None:
+            raise
+        return _end(f"imgdiff: {error}", known)
+    return code if isinstance(code, int) else 0
+
+
+def _exit_code(error: Exception) -> int | None:
+    """The exit code of an error that is no fault of this program; None for one that is, and deserves its traceback."""
+    from common.kafka import KafkaError
+    from common.runtime.errors import ConfigurationError, TransientError
+    from common.runtime.exits import FencedError
+
+    if isinstance(error, ConfigurationError | FencedError | TransientError | KafkaError):
+        return exit_code_of(error)
+    return None
+
+
+def _end(line: str, code: int) -> int:
+    from ops.cli.output import escape
+
+    sys.stderr.write(escape(" ".join(line.split())) + "\n")
+    return code
