@@ -1,0 +1,213 @@
+"""`imgdiff ingest`: captions into the stream, each exactly once."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from common.settings import Layers
+    from ops.ingest.ingest import IngestResult, SourceProgress, SourceResult
+
+FORMATS = ("text", "jsonl", "coco", "parquet")
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, allow_dash=True))
+@click.option(
+    "--watch", metavar="DIR", type=click.Path(path_type=Path), help="Read the files that come into this folder."
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(FORMATS),
+    help="What the files are.  [default: by suffix; standard input: jsonl where it begins with a brace, else text]",
+)
+@click.option("--caption-field", metavar="NAME", help="Field or column of the caption.  [default: caption]")
+@click.option("--id-field", metavar="NAME", help="Field or column of the caption's id.  [default: id, if there]")
+@click.option(
+    "--source",
+    "name",
+    metavar="NAME",
+    help="Remember the source by this name instead of its content; resumes standard input.",
+)
+@click.option("--limit", type=click.IntRange(min=0), help="Only the first N items of each source.")
+@click.option(
+    "--again", is_flag=True, help="Read a source once more that has been read to its end, with new caption ids."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON alone on standard output.")
+@click.pass_obj
+def ingest(
+    layers: "Layers",
+    *,
+    files: Sequence[Path],
+    watch: Path | None,
+    file_format: str | None,
+    caption_field: str | None,
+    id_field: str | None,
+    name: str | None,
+    limit: int | None,
+    again: bool,
+    as_json: bool,
+) -> None:
+    """Read captions from FILES (`-` is standard input) or a watched folder.
+
+    \b
+    text     one caption per line                              .txt .text
+    jsonl    one JSON object per line                          .jsonl .ndjson
+    coco     the annotations of a COCO captions file           .json
+    parquet  a column of texts                                 .parquet
+
+    Each caption enters the stream exactly once: run the same command again after a crash or Ctrl-C and it goes on from
+    where it stood; a file that has been read to its end is not read again (--again does). A file is known by its content,
+    whatever its name. Items that are no caption go to the topic ingest.failed with a reason; the command then ends with
+    exit code 1.
+    """
+    from common.runtime.exits import ExitCode
+    from ops.ingest.ingest import InterruptedIngestError, ingest_files, watch_folder
+    from ops.ingest.readers import WrongFileError
+    from ops.ingest.settings import IngestSettings
+
+    if bool(files) == (watch is not None):
+        raise click.UsageError("expected either files or --watch DIR")
+    if watch is not None and (name is not None or limit is not None or again):
+        raise click.UsageError("--watch reads whole new files: it does not go with --source, --limit or --again")
+    flags = {"format": file_format, "caption_field": caption_field, "id_field": id_field}
+    section = layers.section("ingest", IngestSettings)
+    section = IngestSettings.model_validate(
+        section.model_dump() | {key: value for key, value in flags.items() if value is not None}
+    )
+    say = _say_nothing if as_json else click.echo
+    try:
+        with _stop_signals() as stopping, _progress_bar() as report:
+            if watch is not None:
+                refused = _Refused()
+                result = watch_folder(
+                    layers.common(),
+                    section,
+                    watch,
+                    stopping=stopping,
+                    finished=lambda source: say(_summary(source)),
+                    refused=refused,
+                    report=report,
+                )
+                whole = not refused.any
+            else:
+                result = ingest_files(
+                    layers.common(),
+                    section,
+                    files,
+                    name=name,
+                    again=again,
+                    limit=limit,
+                    stopping=stopping,
+                    report=report,
+                )
+                whole = not stopping()
+                for source in result.sources:
+                    say(_summary(source))
+    except WrongFileError as error:
+        _fail(str(error), ExitCode.USAGE)
+    except InterruptedIngestError as error:
+        _fail(str(error), ExitCode.OTHER)
+    if as_json:
+        click.echo(json.dumps(_as_json(result)))
+    if watch is None and not whole:
+        click.echo("imgdiff: stopped; run the same command again to go on", err=True)
+    if result.failed:
+        click.echo(
+            f"imgdiff: {result.failed} items are no captions: `imgdiff dead-letters list --stage ingest` lists them",
+            err=True,
+        )
+    if result.failed or not whole:
+        sys.exit(ExitCode.OTHER)
+
+
+class _Refused:
+    """Says which files of a watched folder could not be read, and remembers that there were any."""
+
+    def __init__(self) -> None:
+        self.any = False
+
+    def __call__(self, error: Exception) -> None:
+        self.any = True
+        click.echo(f"imgdiff: {error}", err=True)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"imgdiff: {message}", err=True)
+    sys.exit(code)
+
+
+def _say_nothing(_: str) -> None:
+    return
+
+
+def _summary(source: "SourceResult") -> str:
+    before = f", {source.skipped} items read before" if source.skipped else ""
+    failed = f", {source.failed} items are no captions" if source.failed else ""
+    return f"{source.name}: {source.ingested} captions ingested{failed}{before} (source {source.source})"
+
+
+def _as_json(result: "IngestResult") -> dict[str, object]:
+    return {
+        "ingested": result.ingested,
+        "failed": result.failed,
+        "sources": [asdict(source) for source in result.sources],
+    }
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Whether the user or a supervisor wants an end. The first signal ends in good order, the second one at once."""
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress_bar() -> "Iterator[Callable[[SourceProgress], None]]":
+    """Shows progress on standard error where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[captions]} captions, {task.fields[failed]} failed"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+    tasks = {}
+
+    def report(now: "SourceProgress") -> None:
+        if now.name not in tasks:
+            tasks[now.name] = bar.add_task(now.name, total=None, captions=0, failed=0)
+        bar.update(
+            tasks[now.name],
+            total=None if now.share is None else 1.0,
+            completed=now.share or 0.0,
+            captions=now.ingested,
+            failed=now.failed,
+        )
+
+    with bar:
+        yield report

@@ -1,0 +1,106 @@
+"""One caption as a file gives it, or why it is none."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schemas.ids import MAX_GIVEN_ID_LENGTH
+
+MAX_CAPTION_LENGTH = 8_192
+"""Characters; the bound of every text in a record."""
+
+MAX_ORIGINAL_BYTES = 1024 * 1024
+"""How much of an item is kept for its dead letter, and the longest line that is looked at."""
+
+
+class ItemReason(StrEnum):
+    """The closed set of reasons why an item is no caption."""
+
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    NO_CAPTION = "no_caption"
+    EMPTY_CAPTION = "empty_caption"
+    CAPTION_TOO_LONG = "caption_too_long"
+    BAD_ID = "bad_id"
+    ID_TOO_LONG = "id_too_long"
+    DUPLICATE_ID = "duplicate_id"
+    LINE_TOO_LONG = "line_too_long"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A caption. `position` counts the items of its source from 0, `original` is what the source says, in bytes."""
+
+    position: int
+    original: bytes
+    caption: str
+    given_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BadItem:
+    """An item that is no caption: what was found, and what was expected."""
+
+    position: int
+    original: bytes
+    reason: ItemReason
+    detail: str
+
+
+AnyItem = Item | BadItem
+
+
+class _BadValueError(Exception):
+    def __init__(self, reason: ItemReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def item_of(position: int, original: bytes, caption: object, given_id: object = None, *, field: str) -> AnyItem:
+    """The item with this caption and id, if they are fit to be such. `field` names the caption's place, for the detail."""
+    try:
+        return Item(position, original, _caption_of(caption, field), _id_of(given_id))
+    except _BadValueError as error:
+        return BadItem(position, original, error.reason, error.detail)
+
+
+def _caption_of(value: object, field: str) -> str:
+    if value is None:
+        raise _BadValueError(ItemReason.NO_CAPTION, f"no {field}")
+    if not isinstance(value, str):
+        raise _BadValueError(ItemReason.NO_CAPTION, f"{field} is a {type(value).__name__}, expected text")
+    caption = value.strip()
+    if not caption:
+        raise _BadValueError(ItemReason.EMPTY_CAPTION, f"{field} is empty")
+    if len(caption) > MAX_CAPTION_LENGTH:
+        raise _BadValueError(
+            ItemReason.CAPTION_TOO_LONG, f"{field} has {len(caption)} characters, expected at most {MAX_CAPTION_LENGTH}"
+        )
+    _check_encodable(caption, field)
+    return caption
+
+
+def _id_of(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise _BadValueError(ItemReason.BAD_ID, f"the id is a {type(value).__name__}, expected text or a whole number")
+    given = str(value)
+    if not given:
+        raise _BadValueError(ItemReason.BAD_ID, "the id is empty")
+    if given.startswith("#"):
+        raise _BadValueError(ItemReason.BAD_ID, f"the id {given[:20]!r} begins with `#`, which marks a position")
+    if len(given) > MAX_GIVEN_ID_LENGTH:
+        raise _BadValueError(
+            ItemReason.ID_TOO_LONG, f"the id has {len(given)} characters, expected at most {MAX_GIVEN_ID_LENGTH}"
+        )
+    _check_encodable(given, "the id")
+    return given
+
+
+def _check_encodable(text: str, field: str) -> None:
+    """JSON can escape halves of surrogate pairs, which no UTF-8 text has."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _BadValueError(ItemReason.NOT_UTF8, f"{field} is not valid Unicode: {error}") from error

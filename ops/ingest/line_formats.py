@@ -1,0 +1,74 @@
+"""The two formats with one item per line: plain text and JSON lines. Every line is one item, so a position is a line."""
+
+import codecs
+import json
+from collections.abc import Iterable, Iterator
+
+from ops.ingest.items import AnyItem, BadItem, ItemReason, item_of
+from ops.ingest.lines import Line
+
+
+def text_items(lines: Iterable[Line | None], start: int = 0) -> Iterator[AnyItem | None]:
+    """One caption per line, from line `start` on, counted from 0."""
+    for position, line in _numbered(lines):
+        if line is None:
+            yield None
+        elif position >= start:
+            yield _readable(position, line) or _text_item(position, line.data)
+
+
+def json_line_items(
+    lines: Iterable[Line | None], caption_field: str, id_field: str, start: int = 0
+) -> Iterator[AnyItem | None]:
+    """One JSON object per line, from line `start` on, counted from 0."""
+    for position, line in _numbered(lines):
+        if line is None:
+            yield None
+        elif position >= start:
+            yield _readable(position, line) or _json_item(position, line.data, caption_field, id_field)
+
+
+def _numbered(lines: Iterable[Line | None]) -> Iterator[tuple[int, Line | None]]:
+    position = 0
+    for line in lines:
+        if line is None:
+            yield position, None
+            continue
+        if position == 0 and line.data.startswith(codecs.BOM_UTF8):
+            line = Line(line.data[len(codecs.BOM_UTF8) :], line.length - len(codecs.BOM_UTF8))  # noqa: PLW2901
+        yield position, line
+        position += 1
+
+
+def _readable(position: int, line: Line) -> BadItem | None:
+    """What is wrong with a line before its format is looked at, if anything."""
+    if line.cut:
+        return BadItem(
+            position,
+            line.data,
+            ItemReason.LINE_TOO_LONG,
+            f"a line of {line.length} bytes, expected at most {len(line.data)}; its beginning is kept here",
+        )
+    try:
+        line.data.decode()
+    except UnicodeDecodeError as error:
+        return BadItem(position, line.data, ItemReason.NOT_UTF8, f"the line is not UTF-8: {error.reason}")
+    return None
+
+
+def _text_item(position: int, data: bytes) -> AnyItem:
+    return item_of(position, data, data.decode(), field="the line")
+
+
+def _json_item(position: int, data: bytes, caption_field: str, id_field: str) -> AnyItem:
+    if not data.strip():
+        return BadItem(position, data, ItemReason.EMPTY_CAPTION, "the line is empty")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        return BadItem(position, data, ItemReason.NOT_JSON, f"the line is not JSON: {error}"[:300])
+    if not isinstance(value, dict):
+        return BadItem(
+            position, data, ItemReason.NO_CAPTION, f"the line is a JSON {type(value).__name__}, expected an object"
+        )
+    return item_of(position, data, value.get(caption_field), value.get(id_field), field=f"field `{caption_field}`")
