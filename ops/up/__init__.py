@@ -1,0 +1,1 @@
+"""All workers on this machine, each a process of its own."""
