@@ -1,0 +1,115 @@
+"""Whatever kills a worker, and whoever joins meanwhile: the same records, the same counters, nothing twice."""
+
+import signal
+import time
+
+import pytest
+
+from common.runtime.faults import Step
+from schemas.topics import EDITS
+from tests.integration.kit import Stream, wait_until
+
+PROBE = "tests.integration.probe"
+TEXTS = ["reject", "a dog", "many 3", "fail"] + ["a cat"] * 4
+EXPECTED = {
+    "consumed": 160,
+    "passed": 120,
+    "outputs": 160,
+    "rejected": {"asked_for": 20},
+    "failed": {"exception": 20},
+}
+
+CRASH_STEPS = [
+    Step.BEFORE_STORE,
+    Step.AFTER_STORE,
+    Step.AFTER_BEGIN,
+    Step.AFTER_SENDS,
+    Step.AFTER_OFFSETS,
+    Step.AFTER_COMMIT,
+]
+
+
+def check_undisturbed(stream: Stream) -> None:
+    """What an undisturbed run of `TEXTS * 20` gives."""
+    recount = stream.recount(EDITS)
+    assert recount.counters == stream.counters("edits")
+    assert recount.counters.model_dump() == EXPECTED
+    assert len(recount.ids) == 160
+
+
+@pytest.mark.parametrize("step", CRASH_STEPS)
+def test_a_worker_killed_at_any_step_loses_and_doubles_nothing(stream: Stream, step: Step) -> None:
+    stream.produce_captions(TEXTS * 20)
+    first = stream.start(PROBE, IMGDIFF_FAULT=f"edits:{step}:3:SIGKILL")
+    assert first.wait() == -signal.SIGKILL
+
+    second = stream.start(PROBE)
+    started = time.time()
+    stream.settle("edits", "captions")
+
+    check_undisturbed(stream)
+    assert second.stop() == 0
+    assert time.time() - started < 30
+
+
+def test_sigterm_in_mid_run_finishes_what_has_begun_and_nothing_is_done_twice(stream: Stream) -> None:
+    journal = stream.folder / "journal"
+    stream.produce_captions(TEXTS * 20)
+    first = stream.start(PROBE, PROBE_DELAY_S="0.3", PROBE_JOURNAL=str(journal))
+    wait_until("work has begun", journal.exists)
+    time.sleep(0.5)
+    assert first.stop() == 0
+    done = stream.counters("edits").consumed
+    assert 0 < done < 160
+
+    second = stream.start(PROBE)
+    stream.settle("edits", "captions")
+
+    check_undisturbed(stream)
+    second.stop()
+
+
+def test_workers_join_and_leave_in_mid_run(stream: Stream) -> None:
+    stream.produce_captions(TEXTS * 20)
+    first = stream.start(PROBE, PROBE_DELAY_S="0.1")
+    wait_until("the first works", lambda: stream.counters("edits").consumed > 0)
+    second = stream.start(PROBE, PROBE_DELAY_S="0.1")
+    third = stream.start(PROBE, PROBE_DELAY_S="0.1")
+    wait_until("the third was assigned something", lambda: "assigned " in third.log, 30)
+    first.kill()
+    fourth = stream.start(PROBE)
+    stream.settle("edits", "captions")
+
+    check_undisturbed(stream)
+    for worker in (second, third, fourth):
+        assert worker.stop() == 0
+
+
+def test_a_restarted_worker_works_within_two_seconds(stream: Stream) -> None:
+    journal = stream.folder / "journal"
+    stream.produce_captions(TEXTS * 20)
+    first = stream.start(PROBE, PROBE_DELAY_S="0.3", PROBE_JOURNAL=str(journal))
+    wait_until("work has begun", journal.exists)
+    first.kill()
+    journal.unlink()
+
+    second = stream.start(PROBE, PROBE_JOURNAL=str(journal))
+    # A dynamic member would wait for its predecessor's session, 10 s here, to run out.
+    assert wait_until("the first record", journal.exists, 10, 0.02) < 2.0
+    assert second.stop() == 0
+
+
+def test_a_frozen_worker_that_wakes_up_commits_nothing_of_what_went_elsewhere(stream: Stream) -> None:
+    stream.produce_captions(TEXTS * 20)
+    frozen = stream.start(PROBE, PROBE_DELAY_S="0.5", IMGDIFF_EDITS__BATCH_SIZE="8")
+    wait_until("the first works", lambda: stream.counters("edits").consumed > 0)
+    frozen.send(signal.SIGSTOP)
+    second = stream.start(PROBE)
+    stream.settle("edits", "captions")
+    check_undisturbed(stream)
+
+    frozen.send(signal.SIGCONT)
+    time.sleep(3)
+
+    check_undisturbed(stream)
+    second.stop()
