@@ -237,9 +237,9 @@ def metric(page: str, name: str, **labels: str) -> float:
     """The sum of a metric's samples with these labels on a /metrics page."""
     total = 0.0
     for line in page.splitlines():
-        if line.startswith(name + "{") or line.startswith(name + " "):
-            if all(f'{key}="{value}"' in line for key, value in labels.items()):
-                total += float(line.rsplit(" ", 1)[1])
+        named = line.startswith((name + "{", name + " "))
+        if named and all(f'{key}="{value}"' in line for key, value in labels.items()):
+            total += float(line.rsplit(" ", 1)[1])
     return total
 
 

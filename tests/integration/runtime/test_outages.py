@@ -1,0 +1,66 @@
+"""An outage is waited out: nothing is dead-lettered, nothing lost, and readiness says why."""
+
+import shutil
+import time
+
+from schemas.topics import EDITS
+from tests.integration.kit import Stream, wait_until
+
+PROBE = "tests.integration.probe"
+
+
+def test_an_endpoint_that_is_away_is_waited_for(stream: Stream) -> None:
+    gate = stream.folder / "gate"
+    stream.produce_captions(["a dog"] * 40)
+    worker = stream.start(PROBE, PROBE_GATE=str(gate))
+    wait_until("it says so", lambda: worker.http("/readyz")[0] == 503 and "away" in worker.http("/readyz")[1])
+    assert worker.http("/livez")[0] == 200
+    time.sleep(1)
+    assert stream.counters("edits").consumed == 0
+
+    gate.touch()
+    stream.settle("edits", "captions")
+
+    assert stream.recount(EDITS).counters.passed == 40
+    assert wait_until("ready again", lambda: worker.http("/readyz")[0] == 200) < 5
+    assert worker.stop() == 0
+
+
+def test_a_revoke_ends_the_wait(stream: Stream) -> None:
+    gate = stream.folder / "gate"
+    stream.produce_captions(["a dog"] * 40)
+    waiting = stream.start(PROBE, PROBE_GATE=str(gate))
+    wait_until("it waits", lambda: "away" in waiting.http("/readyz")[1])
+
+    healthy = stream.start(PROBE)
+    # The healthy one gets its share at once, not after the drain budget of the waiting one.
+    wait_until("the healthy one works", lambda: stream.counters("edits").consumed > 0, 10)
+    assert waiting.stop() == 0
+    stream.settle("edits", "captions")
+
+    assert stream.recount(EDITS).counters.passed == 40
+    assert healthy.stop() == 0
+
+
+def test_a_worker_without_its_store_does_not_start(stream: Stream) -> None:
+    shutil.rmtree(stream.folder / "blobs")
+    worker = stream.start(PROBE)
+    assert worker.wait() == 78
+    assert "blobs.url" in worker.log
+    assert "Traceback" not in worker.log
+
+
+def test_a_worker_without_its_topics_does_not_start(stream: Stream) -> None:
+    worker = stream.start(PROBE, IMGDIFF_PREFIX=f"{stream.prefix}-nowhere")
+    assert worker.wait() == 78
+    assert "imgdiff topics create" in worker.log
+    assert "Traceback" not in worker.log
+
+
+def test_out_of_memory_halves_the_batch(stream: Stream) -> None:
+    stream.produce_captions(["oom"] * 40)
+    worker = stream.start(PROBE)
+    stream.settle("edits", "captions")
+    assert stream.recount(EDITS).counters.passed == 40
+    assert "going on with 4" in worker.log
+    assert worker.stop() == 0

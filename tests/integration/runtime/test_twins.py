@@ -1,0 +1,23 @@
+"""Two processes under one name: one of them ends, and does not come back by itself."""
+
+from schemas.topics import EDITS
+from tests.integration.kit import Stream, wait_until
+
+PROBE = "tests.integration.probe"
+
+
+def test_a_twin_ends_with_75_and_does_not_loop(stream: Stream) -> None:
+    stream.produce_captions(["a dog"] * 200)
+    name = {"IMGDIFF_INSTANCE": "twin", "PROBE_DELAY_S": "0.2"}
+    first = stream.start(PROBE, **name)
+    wait_until("the first works", lambda: stream.counters("edits").consumed > 0)
+
+    second = stream.start(PROBE, **name)
+    assert first.wait(30) == 75
+    assert "another process" in first.log
+    stream.settle("edits", "captions")
+
+    assert second.process.poll() is None
+    assert stream.recount(EDITS).counters == stream.counters("edits")
+    assert stream.counters("edits").consumed == 200
+    assert second.stop() == 0
