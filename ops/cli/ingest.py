@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ops.cli.options import SettingsOptions, json_option, settings_options
+
 if TYPE_CHECKING:
-    from common.settings import Layers
     from ops.ingest.ingest import IngestResult, SourceProgress, SourceResult
 
 FORMATS = ("text", "jsonl", "coco", "parquet")
@@ -42,10 +43,10 @@ FORMATS = ("text", "jsonl", "coco", "parquet")
 @click.option(
     "--again", is_flag=True, help="Read a source once more that has been read to its end, with new caption ids."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON alone on standard output.")
-@click.pass_obj
+@json_option
+@settings_options
 def ingest(
-    layers: "Layers",
+    settings: SettingsOptions,
     *,
     files: Sequence[Path],
     watch: Path | None,
@@ -79,6 +80,7 @@ def ingest(
         raise click.UsageError("expected either files or --watch DIR")
     if watch is not None and (name is not None or limit is not None or again):
         raise click.UsageError("--watch reads whole new files: it does not go with --source, --limit or --again")
+    layers = settings.layers()
     flags = {"format": file_format, "caption_field": caption_field, "id_field": id_field}
     section = layers.section("ingest", IngestSettings)
     section = IngestSettings.model_validate(
