@@ -207,7 +207,6 @@ def test_offsets_that_were_refused_are_not_sent_again_in_the_next_transaction(st
             bench.own(partition.index, 0)
         bench.memberships = [stale]
         bench.commit(*((partition, 5) for partition in moved))  # refused: the generation has moved on
-        assert bench.producers == 2
         for partition in kept:
             bench.start(partition, 0)
         bench.memberships = [ours.consumer.membership()]
