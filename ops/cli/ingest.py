@@ -1,6 +1,5 @@
 """`imgdiff ingest`: captions into the stream, each exactly once."""
 
-import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ops.cli.options import SettingsOptions, json_option, settings_options
+from ops.cli.output import escape, print_json
 
 if TYPE_CHECKING:
     from ops.ingest.ingest import IngestResult, SourceProgress, SourceResult
@@ -57,7 +57,7 @@ def ingest(
     limit: int | None,
     again: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Read captions from FILES (`-` is standard input) or a watched folder.
 
     \b
@@ -75,24 +75,26 @@ def ingest(
     from ops.ingest.ingest import InterruptedIngestError, ingest_files, watch_folder
     from ops.ingest.readers import WrongFileError
     from ops.ingest.settings import IngestSettings
+    from schemas.topics import INGEST
 
     if bool(files) == (watch is not None):
         raise click.UsageError("expected either files or --watch DIR")
     if watch is not None and (name is not None or limit is not None or again):
         raise click.UsageError("--watch reads whole new files: it does not go with --source, --limit or --again")
-    layers = settings.layers()
     flags = {"format": file_format, "caption_field": caption_field, "id_field": id_field}
-    section = layers.section("ingest", IngestSettings)
+    layers = settings.layers()
+    common = layers.common()
+    section = layers.section(INGEST, IngestSettings)
     section = IngestSettings.model_validate(
         section.model_dump() | {key: value for key, value in flags.items() if value is not None}
     )
     say = _say_nothing if as_json else click.echo
+    refused = _Refused()
     try:
         with _stop_signals() as stopping, _progress_bar() as report:
             if watch is not None:
-                refused = _Refused()
                 result = watch_folder(
-                    layers.common(),
+                    common,
                     section,
                     watch,
                     stopping=stopping,
@@ -100,10 +102,9 @@ def ingest(
                     refused=refused,
                     report=report,
                 )
-                whole = not refused.any
             else:
                 result = ingest_files(
-                    layers.common(),
+                    common,
                     section,
                     files,
                     name=name,
@@ -112,24 +113,22 @@ def ingest(
                     stopping=stopping,
                     report=report,
                 )
-                whole = not stopping()
                 for source in result.sources:
                     say(_summary(source))
     except WrongFileError as error:
-        _fail(str(error), ExitCode.USAGE)
+        return _failed(error, ExitCode.USAGE)
     except InterruptedIngestError as error:
-        _fail(str(error), ExitCode.OTHER)
+        return _failed(error, ExitCode.OTHER)
     if as_json:
-        click.echo(json.dumps(_as_json(result)))
-    if watch is None and not whole:
+        print_json(_as_json(result))
+    if result.interrupted:
         click.echo("imgdiff: stopped; run the same command again to go on", err=True)
     if result.failed:
         click.echo(
             f"imgdiff: {result.failed} items are no captions: `imgdiff dead-letters list --stage ingest` lists them",
             err=True,
         )
-    if result.failed or not whole:
-        sys.exit(ExitCode.OTHER)
+    return ExitCode.OTHER if result.failed or result.interrupted or refused.any else ExitCode.DONE
 
 
 class _Refused:
@@ -140,12 +139,12 @@ class _Refused:
 
     def __call__(self, error: Exception) -> None:
         self.any = True
-        click.echo(f"imgdiff: {error}", err=True)
+        _failed(error, 0)
 
 
-def _fail(message: str, code: int) -> None:
-    click.echo(f"imgdiff: {message}", err=True)
-    sys.exit(code)
+def _failed(error: Exception, code: int) -> int:
+    click.echo(f"imgdiff: {escape(str(error))}", err=True)
+    return code
 
 
 def _say_nothing(_: str) -> None:
@@ -155,13 +154,14 @@ def _say_nothing(_: str) -> None:
 def _summary(source: "SourceResult") -> str:
     before = f", {source.skipped} items read before" if source.skipped else ""
     failed = f", {source.failed} items are no captions" if source.failed else ""
-    return f"{source.name}: {source.ingested} captions ingested{failed}{before} (source {source.source})"
+    return f"{escape(source.name)}: {source.ingested} captions ingested{failed}{before} (source {source.source})"
 
 
 def _as_json(result: "IngestResult") -> dict[str, object]:
     return {
         "ingested": result.ingested,
         "failed": result.failed,
+        "interrupted": result.interrupted,
         "sources": [asdict(source) for source in result.sources],
     }
 

@@ -67,9 +67,10 @@ class SourceResult:
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What a run did."""
+    """What a run did. `interrupted` says that it was stopped before it had read what it should."""
 
     sources: Sequence[SourceResult]
+    interrupted: bool = False
 
     @property
     def ingested(self) -> int:
@@ -324,7 +325,9 @@ def ingest_files(
     sources = [ingest.open(path, name) for path in paths]
     results = []
     for source in sources:
-        results.append(ingest.ingest(source, again=again, limit=limit))
+        result = ingest.ingest(source, again=again, limit=limit)
+        results.append(result)
+        read = result.complete or (limit is not None and result.position >= limit)
         if stopping():
-            break
+            return IngestResult(results, interrupted=not read or len(results) < len(sources))
     return IngestResult(results)
