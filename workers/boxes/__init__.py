@@ -15,8 +15,7 @@ def build(settings: BoxesSettings, common: CommonSettings) -> Stage[Pair, Differ
     """The stage with its models loaded."""
     from workers.boxes.stage import BoxesStage
 
-    models = common.models
-    return BoxesStage(settings, image_encoder(models), segmenter(models), image_text_matcher(models))
+    return BoxesStage(settings, image_encoder(common), segmenter(common), image_text_matcher(common))
 
 
 WORKER = WorkerSpec(route=BOXES, reads=Pair, settings=BoxesSettings, reasons=BoxesReason, build=build)

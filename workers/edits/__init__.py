@@ -15,7 +15,7 @@ def build(settings: EditsSettings, common: CommonSettings) -> Stage[Caption, Edi
     """The stage with its model loaded."""
     from workers.edits.stage import EditsStage
 
-    return EditsStage(settings, caption_editor(common.models))
+    return EditsStage(settings, caption_editor(common))
 
 
 WORKER = WorkerSpec(route=EDITS, reads=Caption, settings=EditsSettings, reasons=EditsReason, build=build)

@@ -23,6 +23,15 @@ def clean_reply(reply: str, caption: str) -> str:
 
 def _unquoted(text: str) -> str:
     text = " ".join(text.split())
-    while len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+    while _is_quoted_whole(text):
         text = text[1:-1].strip()
     return text
+
+
+def _is_quoted_whole(text: str) -> bool:
+    """Whether one pair of quotes holds all of the text: `"a" or "b"` has two, and an apostrophe is none."""
+    if len(text) < 2 or _QUOTES.get(text[0]) != text[-1]:
+        return False
+    inner = text[1:-1]
+    quotes_inside = sum(inner.count(mark) for mark in {text[0], text[-1]})
+    return quotes_inside % 2 == 1 or quotes_inside == 0 or inner.startswith(text[0])

@@ -15,7 +15,7 @@ def build(settings: PairsSettings, common: CommonSettings) -> Stage[Edit, Pair]:
     """The stage with its model loaded."""
     from workers.pairs.stage import PairsStage
 
-    return PairsStage(settings, pair_generator(common.models))
+    return PairsStage(settings, pair_generator(common))
 
 
 WORKER = WorkerSpec(route=PAIRS, reads=Edit, settings=PairsSettings, reasons=PairsReason, build=build)

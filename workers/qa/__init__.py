@@ -15,7 +15,7 @@ def build(settings: QaSettings, common: CommonSettings) -> Stage[RegionCaption, 
     """The stage with its model loaded."""
     from workers.qa.stage import QaStage
 
-    return QaStage(settings, difference_describer(common.models))
+    return QaStage(settings, difference_describer(common))
 
 
 WORKER = WorkerSpec(route=QA, reads=RegionCaption, settings=QaSettings, reasons=QaReason, build=build)

@@ -15,8 +15,7 @@ def build(settings: RegionCaptionsSettings, common: CommonSettings) -> Stage[Dif
     """The stage with its models loaded."""
     from workers.region_captions.stage import RegionCaptionsStage
 
-    models = common.models
-    return RegionCaptionsStage(settings, region_describer(models), image_text_matcher(models), text_encoder(models))
+    return RegionCaptionsStage(settings, region_describer(common), image_text_matcher(common), text_encoder(common))
 
 
 WORKER = WorkerSpec(
