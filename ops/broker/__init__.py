@@ -1,0 +1,1 @@
+"""A single-node Apache Kafka on this machine, from packages alone."""

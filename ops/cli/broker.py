@@ -1,0 +1,56 @@
+"""`imgdiff broker`: a local Apache Kafka with nothing installed beforehand."""
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ops.broker.local import BrokerStatus, LocalBroker
+
+
+@click.group()
+def broker() -> None:
+    """A local Apache Kafka, in the background; its data under .imgdiff/broker."""
+
+
+@broker.command()
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), help="Port to listen on, 0 for any.  [default: 9092 or the next]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON alone on standard output.")
+def start(port: int | None, as_json: bool) -> None:
+    """Start the broker and wait until it answers. The first start downloads 44 MB."""
+    _show(_local_broker().start(port), as_json)
+
+
+@broker.command()
+def stop() -> None:
+    """Stop the broker. Its data stay."""
+    _show(_local_broker().stop(), as_json=False)
+
+
+@broker.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON alone on standard output.")
+def status(as_json: bool) -> None:
+    """Say whether the broker runs, and where."""
+    _show(_local_broker().status(), as_json)
+
+
+def _local_broker() -> "LocalBroker":
+    from ops.broker.local import LocalBroker
+
+    return LocalBroker()
+
+
+def _show(found: "BrokerStatus", as_json: bool) -> None:
+    from ops.broker.network import DEFAULT_PORT, HOST
+
+    if as_json:
+        click.echo(json.dumps(found.to_json()))
+    elif not found.running:
+        click.echo(f"not running; data in {found.data}")
+    else:
+        click.echo(f"running at {found.bootstrap_servers}, process {found.pid}, data in {found.data}")
+        if found.bootstrap_servers != f"{HOST}:{DEFAULT_PORT}":
+            click.echo(f"for other commands: export IMGDIFF_KAFKA__BOOTSTRAP_SERVERS={found.bootstrap_servers}")
