@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
-import numpy as np
 from PIL import Image
 
 from common.models.protocols import DrawnPair, PairGenerator, PairRequest
@@ -91,5 +91,5 @@ def _outcome(edit: Edit, weighed: Sequence[_Weighed]) -> Emit[Pair] | Reject:
 
 
 def _grey_levels(image: Image.Image) -> int:
-    values = np.asarray(image)
-    return int(np.ptp(values, axis=(0, 1)).max())
+    channels = cast(tuple[tuple[int, int], ...], image.getextrema())
+    return max(high - low for low, high in channels)
