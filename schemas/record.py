@@ -1,6 +1,7 @@
 """What all records have in common."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import StringConstraints
@@ -34,7 +35,7 @@ class Record(Frozen):
 
     def images(self) -> dict[str, ImageRef]:
         """The pictures that this record refers to, by field name."""
-        return {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), ImageRef)}
+        return {name: getattr(self, name) for name in image_fields(type(self))}
 
     def with_images(self, stored: Mapping[str, ImageRef]) -> Self:
         """This record with the stored pictures in place of the new ones. Raises KeyError for one that was not emitted."""
@@ -49,3 +50,9 @@ class Record(Frozen):
             if name in kind.model_fields and name not in fields and name != "id"
         }
         return kind(id=record_id(kind.topic, self.id, index), **inherited, **fields)
+
+
+@cache
+def image_fields(kind: type[Record]) -> tuple[str, ...]:
+    """The names of the fields of a record type that refer to pictures."""
+    return tuple(name for name, field in kind.model_fields.items() if field.annotation is ImageRef)

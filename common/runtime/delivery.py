@@ -98,56 +98,41 @@ class TopicDelivery:
             name: self._retry.run("store images", lambda: self._blobs.put_image(image), wanted)
             for name, image in emit.images.items()
         }
-        trail = self._trail(finished, emit)
-        return [
-            self._message(finished.fetched, record, OutcomePart(index, len(emit.records)), stored, trail[index])
-            for index, record in enumerate(emit.records)
-        ]
+        return [self._message(finished, emit, index, stored) for index in range(len(emit.records))]
 
-    def _trail(self, finished: Finished, emit: Emit[Any]) -> list[TrailStep]:
-        shared = TrailStep(
+    def _trail_step(self, finished: Finished, emit: Emit[Any], index: int) -> TrailStep:
+        return TrailStep(
             stage=self._signature.worker,
             worker_version=self._signature.version,
             settings_digest=self._signature.settings_digest,
             models=self._signature.models,
+            seed=emit.seed_of(index),
             batch_size=finished.batch_size,
             seconds=finished.seconds,
             finished_at=finished.finished_at,
+            scores=emit.scores_of(index),
+            dropped=tuple(emit.dropped) if index == 0 else (),
+            truth=dict(emit.truth_of(index)),
         )
-        return [
-            shared.model_copy(
-                update={
-                    "scores": emit.scores_of(index),
-                    "seed": emit.seed_of(index),
-                    "truth": dict(emit.truth_of(index)),
-                    "dropped": tuple(emit.dropped) if index == 0 else (),
-                }
-            )
-            for index in range(len(emit.records))
-        ]
 
-    def _message(
-        self,
-        fetched: Fetched,
-        record: Record,
-        part: OutcomePart,
-        stored: Mapping[str, ImageRef],
-        step: TrailStep,
-    ) -> Message:
+    def _message(self, finished: Finished, emit: Emit[Any], index: int, stored: Mapping[str, ImageRef]) -> Message:
+        record: Record = emit.records[index]
         if record.topic != self._writes:
             raise TypeError(f"the stage made a {record.schema_name()} record, its topic is {self._writes}")
+        step = self._trail_step(finished, emit, index)
         completed = record.with_images(stored).model_copy(update={"trail": (*record.trail, step)})
         value = codec.encode(completed)
         if len(value) > MAX_RECORD_BYTES:
             raise _OutputTooLargeError(f"{record.schema_name()} of {len(value)} bytes, at most {MAX_RECORD_BYTES}")
-        source = fetched.record
+        source = finished.fetched.record
+        part = OutcomePart(index, len(emit.records))
         return Message(
             topic=self._output_topic,
             key=record.caption_id.encode(),
             value=value,
             headers=[
                 (headers.SCHEMA, record.schema_name().encode()),
-                (headers.SOURCE, str(coordinates(fetched)).encode()),
+                (headers.SOURCE, str(coordinates(finished.fetched)).encode()),
                 (headers.OUTCOME, str(part).encode()),
                 (headers.WORKER, self._signature.header.encode()),
                 (headers.TRACEPARENT, child_traceparent(source.headers, record).encode()),
