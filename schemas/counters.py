@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from schemas.base import Frozen
 
@@ -80,8 +80,8 @@ class OffsetMetadata(Frozen):
         if not text:
             return cls()
         try:
-            fields = json.loads(text)
+            fields = dict(json.loads(text))
             shard = fields.pop("shard", None)
             return cls(counters=Counters.model_validate(fields), shard=shard)
-        except (ValueError, AttributeError, ValidationError) as error:
+        except (ValueError, TypeError) as error:
             raise ValueError(f"offset metadata is not a worker's counters: {text[:120]!r}") from error
