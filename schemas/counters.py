@@ -80,8 +80,8 @@ class OffsetMetadata(Frozen):
         if not text:
             return cls()
         try:
-            fields = dict(json.loads(text))
-            shard = fields.pop("shard", None)
+            fields = json.loads(text)
+            shard = fields.pop("shard", None) if isinstance(fields, dict) else None
             return cls(counters=Counters.model_validate(fields), shard=shard)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise ValueError(f"offset metadata is not a worker's counters: {text[:120]!r}") from error
