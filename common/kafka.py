@@ -210,6 +210,7 @@ class GroupConsumer:
     def poll(self, timeout_s: float, max_records: int) -> list[Fetched]:
         """What has arrived. After an exception the consumer must never be polled again: close it and build another."""
         polled = self._consumer.poll(timeout_ms=int(timeout_s * 1_000), max_records=max_records)
+        self._revive_forgotten_join()
         fetched = []
         for tp, records in polled.items():
             partition = _partition(tp)
@@ -217,6 +218,15 @@ class GroupConsumer:
                 Fetched(partition, [_consumed(partition, record) for record in records], records[-1].offset + 1)
             )
         return fetched
+
+    def _revive_forgotten_join(self) -> None:
+        """A join that changed metadata asked for, and that outlasted the poll which began it, is never looked at again:
+        the member stays in a rebalance without heartbeats until it is evicted. Asking for a join makes the next poll pick
+        it up. The client has no public call for that.
+        """
+        coordinator = self._consumer._coordinator
+        if coordinator.rebalance_in_progress() and not coordinator.need_rejoin():
+            coordinator.request_rejoin()
 
     def position(self, partition: Partition) -> int | None:
         """The next offset to be fetched; it passes transaction markers. None when the partition is not owned now."""
