@@ -153,6 +153,7 @@ class LocalBroker:
 
     def _start(self, port: int | None) -> _Running:
         require_free(self._folder, MIN_FREE_BYTES, "the local broker")
+        chosen = self._choose(port)
         kafka = Kafka(process.java(), self._jars.ensure(locked_jars()), self._folder, self._mark)
         if not kafka.is_formatted():
             kafka.format()
@@ -160,19 +161,21 @@ class LocalBroker:
             self._report.say("the broker was not stopped in order: recovering its data")
             self._recover(kafka)
         for _ in range(_ATTEMPTS):
-            chosen = self._choose(port)
             running = _Running(kafka.launch_broker(chosen, network.any_free()), chosen)
             with self._ended_on_failure(running):
                 if self._ready(running):
                     return running
-            # Between our look and its start somebody may have taken a port.
             if not kafka.found_port_taken():
                 break
+            # Somebody took a port between our look and its start.
+            chosen = self._choose(port)
         raise ConfigurationError(kafka.why())
 
     def _recover(self, kafka: Kafka) -> None:
-        port = network.any_free()
-        running = _Running(kafka.launch_recovery(port), port)
+        last = self._last()
+        # The port is the broker's, for its next start.
+        port = last.port if last is not None else network.DEFAULT_PORT
+        running = _Running(kafka.launch_recovery(network.any_free()), port)
         with self._ended_on_failure(running):
             deadline = Deadline(RECOVERY_S)
             while not (kafka.has_recovered() or deadline.expired):

@@ -1,9 +1,11 @@
 """`imgdiff broker`: a local Apache Kafka with nothing installed beforehand."""
 
-import json
 from typing import TYPE_CHECKING
 
 import click
+
+from ops.cli.options import json_option
+from ops.cli.output import print_json
 
 if TYPE_CHECKING:
     from ops.broker.local import BrokerStatus, LocalBroker
@@ -18,7 +20,7 @@ def broker() -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="Port to listen on, 0 for any.  [default: 9092 or the next]"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON alone on standard output.")
+@json_option
 def start(port: int | None, as_json: bool) -> None:
     """Start the broker and wait until it answers. The first start downloads 44 MB."""
     _show(_local_broker().start(port), as_json)
@@ -31,7 +33,7 @@ def stop() -> None:
 
 
 @broker.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON alone on standard output.")
+@json_option
 def status(as_json: bool) -> None:
     """Say whether the broker runs, and where."""
     _show(_local_broker().status(), as_json)
@@ -47,7 +49,7 @@ def _show(found: "BrokerStatus", as_json: bool) -> None:
     from ops.broker.network import DEFAULT_PORT, HOST
 
     if as_json:
-        click.echo(json.dumps(found.to_json()))
+        print_json(found.to_json())
     elif not found.running:
         click.echo(f"not running; data in {found.data}")
     else:

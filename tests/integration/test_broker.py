@@ -79,13 +79,13 @@ def test_data_survive_a_restart_and_a_crash(local: LocalBroker, prefix: str) -> 
     third = settings_of(local.start(port=0))
     assert third == settings_of(second)
     # A commit is answered before its markers are written: a crash may leave them to the next start.
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while len(found := values(third, topic)) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
     assert [value[:18] for value in found if value is not None] == [b"before the restart", b"before the crash"]
 
 
-def test_start_twice_is_one_broker(local: LocalBroker, report: Recorder) -> None:
+def test_start_twice_is_one_broker_on_this_machine_alone(local: LocalBroker, report: Recorder) -> None:
     with ThreadPoolExecutor(2) as pool:
         first, second = (job.result() for job in [pool.submit(local.start, 0), pool.submit(local.start, 0)])
     assert first == second == local.status()
@@ -94,11 +94,6 @@ def test_start_twice_is_one_broker(local: LocalBroker, report: Recorder) -> None
     assert report.lines.count(f"already running on port {port}") == 2
     with pytest.raises(ConfigurationError, match=f"runs on port {port}, not 9; stop it first"):
         local.start(9)
-
-
-def test_it_listens_on_this_machine_only(local: LocalBroker) -> None:
-    port = port_of(local.start(port=0))
-    assert network.answers(port)
     with socket.socket() as other:
         assert other.connect_ex(("127.0.0.2", port)) != 0
 
@@ -110,7 +105,13 @@ def test_it_goes_on_without_the_command_that_started_it(tmp_path: Path) -> None:
     (tmp_path / ".imgdiff" / "jars").symlink_to(JARS)
 
     def imgdiff(*arguments: str) -> str:
-        command = [sys.executable, "-c", "from ops.cli.broker import broker; broker()", *arguments]
+        command = [
+            sys.executable,
+            "-c",
+            "import sys; from ops.cli.main import main; sys.exit(main())",
+            "broker",
+            *arguments,
+        ]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120).stdout
 
     stopped = {"running": False, "bootstrap_servers": None, "pid": None, "data": str(tmp_path / ".imgdiff/broker/data")}
@@ -144,20 +145,6 @@ def test_a_broker_that_does_not_stop_is_killed(
     assert f"process {pid} did not stop within 0 s and was killed" in report.lines
 
 
-def test_a_start_that_is_interrupted_leaves_no_process(local: LocalBroker, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int | None] = []
-
-    def interrupt(port: int) -> bool:
-        seen.append(local.status().pid)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(network, "answers", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        local.start(port=0)
-    assert seen[0] is not None
-    assert not local.status().running
-
-
 def test_a_port_taken_between_our_look_and_its_start_is_no_matter(
     local: LocalBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,9 +157,21 @@ def test_a_port_taken_between_our_look_and_its_start_is_no_matter(
         assert local.start(port=0).running
 
 
-def test_why_kafka_gave_up_is_said_in_one_line(local: LocalBroker) -> None:
-    local.start(port=0)
-    local.stop()
+def test_a_start_that_is_interrupted_leaves_no_process_and_the_next_says_what_is_wrong(
+    local: LocalBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int | None] = []
+
+    def interrupt(port: int) -> bool:
+        seen.append(local.status().pid)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(network, "answers", interrupt)
+        local.start(port=0)
+    assert seen[0] is not None
+    assert not local.status().running
+
     meta = local.data / "meta.properties"
     meta.write_text(meta.read_text().replace("node.id=1", "node.id=2"))
     with pytest.raises(ConfigurationError, match=r"^Apache Kafka 4\.3\.1 did not start: .*node.* \(.*broker\.log\)$"):
