@@ -1,0 +1,101 @@
+"""All six workers over a handful of captions, from empty topics to the last shard."""
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from schemas.counters import Counters
+from schemas.topics import ROUTES, Route
+from tests.integration.kit import Stream, WorkerProcess, wait_until
+
+CAPTIONS = [
+    "A brown dog runs across the park.",
+    "A cat sleeps on a couch near the window.",
+    "A red bus drives past an old church.",
+    "Two friends talk on the beach.",
+    "A horse stands beside a tree.",
+    "A bicycle leans against a wall.",
+    "A slice of pizza and a mug of coffee.",
+    "The quick answer is nowhere in sight.",
+    "A truck is parked near a house.",
+    "A bird sits on a chair in the garden.",
+    "A laptop and a book on a desk.",
+    "An airplane flies over the mountain.",
+    "A fish and a boat in the harbor.",
+    "A woman holds an umbrella in the rain.",
+    "A guitar next to a drum on a stage.",
+    "A carrot and an apple in the kitchen.",
+] * 3
+"""Equal captions under different ids: some pass, some are rejected, whatever the seeds."""
+
+
+def module_of(route: Route) -> str:
+    return f"workers.{route.worker.replace('-', '_')}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves behind, in a form that two runs can be compared in."""
+
+    ids: Mapping[str, frozenset[str]]
+    counters: Mapping[str, Counters]
+    rows: tuple[str, ...]
+
+
+def run(stream: Stream, workers: Mapping[str, list[WorkerProcess]], timeout_s: float = 120) -> Result:
+    """Wait until everything has passed, restarting what dies, and recount all of it."""
+    for route in ROUTES:
+        wait_until(
+            f"{route.worker} has nothing left to do",
+            lambda: _revived(stream, workers) and stream.lag(route.worker, route.reads) == 0,
+            timeout_s,
+            0.3,
+        )
+    return result(stream)
+
+
+def result(stream: Stream) -> Result:
+    """Recount every stage; fails where an input has no outcome, or two, or the counters say something else."""
+    ids: dict[str, frozenset[str]] = {}
+    counters: dict[str, Counters] = {}
+    for route in ROUTES:
+        counted = counters[route.worker] = stream.counters(route.worker)
+        if route.writes is None:
+            assert counted.consumed == len(stream.read(route.reads))
+            continue
+        recount = stream.recount(route)
+        assert recount.counters == counted, route.worker
+        ids[route.worker] = frozenset(recount.ids)
+        assert len(recount.ids) == counted.outputs
+    rows = rows_of(stream.folder / "dataset")
+    assert len(rows) == counters["dataset"].passed
+    return Result(ids, counters, rows)
+
+
+def rows_of(dataset: Path) -> tuple[str, ...]:
+    """The ids of all rows in committed shards, sorted; an id that stands twice is there twice."""
+    shards = sorted((dataset / "data").glob("*.parquet"))
+    return tuple(sorted(name for shard in shards for name in pq.read_table(shard, columns=["id"])["id"].to_pylist()))
+
+
+def start_all(stream: Stream, **faults: str) -> dict[str, list[WorkerProcess]]:
+    """One process per worker; `faults` goes into the environment of the first start only."""
+    return {route.worker: [stream.start(module_of(route), **faults)] for route in ROUTES}
+
+
+def killed(process: WorkerProcess) -> bool:
+    return process.process.poll() == -signal.SIGKILL
+
+
+def _revived(stream: Stream, workers: Mapping[str, list[WorkerProcess]]) -> bool:
+    """Start a killed worker again. Fails when one ended in any other way."""
+    for worker, processes in workers.items():
+        code = processes[-1].process.poll()
+        if code is None:
+            continue
+        assert code in {-signal.SIGKILL, 0}, processes[-1].log
+        processes.append(stream.start(f"workers.{worker.replace('-', '_')}"))
+    return True
