@@ -1,0 +1,129 @@
+"""The sink on a real broker: killed at any step, or asleep while another takes over, it neither loses nor doubles a row."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from common.blobs import Blobs
+from common.kafka import Message
+from common.runtime.faults import Step
+from ops.dataset.statistics import count_samples
+from schemas import codec, headers
+from schemas.dead_letters import DeadLetter
+from schemas.topics import DATASET
+from tests.integration.kit import Stream, WorkerProcess, wait_until
+from tests.workers.dataset.samples import sample
+from workers.dataset.shards import ShardStore
+
+SINK = "workers.dataset"
+ROWS = 40
+SMALL = {"IMGDIFF_DATASET__BATCH_SIZE": "7", "IMGDIFF_DATASET__BATCH_WAIT_S": "0.1"}
+
+
+@pytest.fixture
+def stream(broker: str, prefix: str, tmp_path: Path) -> Iterator[Stream]:
+    made = Stream(broker, prefix, tmp_path).create()
+    made.environ.update(SMALL)
+    yield made
+    made.end()
+
+
+def qa_message(stream: Stream, number: int, sha256: str | None = None) -> Message:
+    """The record of sample `number`, whose pictures are stored unless another digest is given."""
+    blobs = Blobs(stream.settings.blobs)
+    given = sample(number)
+    references = {name: blobs.put_image(Image.open(BytesIO(data))) for name, data in given.pictures.items()}
+    if sha256 is not None:
+        references["first"] = references["first"].model_copy(update={"sha256": sha256})
+    record = given.record.model_copy(update=references)
+    return Message(
+        topic=stream.names.topic("qa"),
+        key=record.caption_id.encode(),
+        value=codec.encode(record),
+        headers=[(headers.SCHEMA, record.schema_name().encode())],
+        partition=number % stream.partitions,
+    )
+
+
+def produce(stream: Stream) -> None:
+    stream.produce(qa_message(stream, number) for number in range(ROWS))
+
+
+@dataclass(frozen=True)
+class Row:
+    id: str
+    source: str
+
+
+def rows(stream: Stream) -> list[Row]:
+    store = ShardStore(str(stream.folder / "dataset"), {})
+    found = []
+    for name in store.shards():
+        with store.opened(name) as shard:
+            found += [
+                Row(row["id"], f"{row['source_topic']}/{row['source_partition']}/{row['source_offset']}")
+                for row in shard.read(columns=["id", "source_topic", "source_partition", "source_offset"]).to_pylist()
+            ]
+    return found
+
+
+def check_all_rows_once(stream: Stream) -> None:
+    found = rows(stream)
+    assert Counter(row.id for row in found) == Counter(f"sample-3-{number}" for number in range(ROWS))
+    assert len({row.source for row in found}) == ROWS
+    counters = stream.counters("dataset")
+    assert (counters.consumed, counters.passed, counters.outputs) == (ROWS, ROWS, ROWS)
+    assert count_samples(str(stream.folder / "dataset")) == ROWS
+
+
+def test_samples_become_rows_and_what_is_none_says_why(stream: Stream) -> None:
+    stream.produce([qa_message(stream, 0), qa_message(stream, 1, sha256="0" * 64), qa_message(stream, 2)])
+    stream.produce([Message(stream.names.topic("qa"), b"key", b"junk", [(headers.SCHEMA, b"qa/1")], partition=2)])
+    sink = stream.start(SINK)
+    stream.settle("dataset", "qa")
+    wait_until("rows are in place", lambda: len(rows(stream)) == 2, 10)
+    assert {row.id for row in rows(stream)} == {"sample-3-0", "sample-3-2"}
+    letters = [DeadLetter.parse(record.headers) for record in stream.read(DATASET.failed)]
+    assert sorted(letter.reason for letter in letters) == ["image_missing", "undecodable"]
+    assert stream.counters("dataset").failed == {"image_missing": 1, "undecodable": 1}
+    assert sink.stop() == 0
+    assert os.listdir(stream.folder / "dataset" / "pending") == []
+
+
+@pytest.mark.parametrize("step", Step)
+def test_killed_at_any_step(stream: Stream, step: Step) -> None:
+    produce(stream)
+    first = stream.start(SINK, IMGDIFF_FAULT=f"dataset:{step}:2:SIGKILL")
+    assert first.wait() == -signal.SIGKILL
+    second = stream.start(SINK)
+    stream.settle("dataset", "qa")
+    assert second.stop() == 0
+    check_all_rows_once(stream)
+
+
+@pytest.mark.parametrize("step", [Step.AFTER_OFFSETS, Step.AFTER_COMMIT])
+def test_asleep_while_another_takes_over(stream: Stream, step: Step) -> None:
+    produce(stream)
+    sleeper = stream.start(SINK, IMGDIFF_FAULT=f"dataset:{step}:2:SIGSTOP", IMGDIFF_RUNTIME__SESSION_TIMEOUT_S="6")
+    wait_until("the sink sleeps", lambda: _asleep(sleeper), 60)
+    successor = stream.start(SINK, IMGDIFF_RUNTIME__SESSION_TIMEOUT_S="6")
+    stream.settle("dataset", "qa")
+    check_all_rows_once(stream)
+    sleeper.send(signal.SIGCONT)
+    wait_until("it has noticed", lambda: sleeper.process.poll() is not None or stream.lag("dataset", "qa") == 0, 30)
+    sleeper.stop()
+    assert successor.stop() == 0
+    check_all_rows_once(stream)
+
+
+def _asleep(worker: WorkerProcess) -> bool:
+    """Whether Linux has the process as stopped."""
+    assert worker.process.poll() is None, worker.log
+    return Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(") ")[2][0] == "T"
