@@ -71,16 +71,17 @@ def ingest(
     whatever its name. Items that are no caption go to the topic ingest.failed with a reason; the command then ends with
     exit code 1.
     """
+    if bool(files) == (watch is not None):
+        raise click.UsageError("expected either files or --watch DIR")
+    if watch is not None and (name is not None or limit is not None or again):
+        raise click.UsageError("--watch reads whole new files: it does not go with --source, --limit or --again")
+
     from common.runtime.exits import ExitCode
     from ops.ingest.ingest import InterruptedIngestError, ingest_files, watch_folder
     from ops.ingest.readers import WrongFileError
     from ops.ingest.settings import IngestSettings
     from schemas.topics import INGEST
 
-    if bool(files) == (watch is not None):
-        raise click.UsageError("expected either files or --watch DIR")
-    if watch is not None and (name is not None or limit is not None or again):
-        raise click.UsageError("--watch reads whole new files: it does not go with --source, --limit or --again")
     flags = {"format": file_format, "caption_field": caption_field, "id_field": id_field}
     layers = settings.layers()
     common = layers.common()
