@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,7 +17,7 @@ REVISION = "1"
 class SketchModel:
     """A model of the sketch world. With `delay_s` every call takes that many seconds longer, as a real model would."""
 
-    role: str
+    role: ClassVar[str]
 
     def __init__(self, *, delay_s: float = 0.0) -> None:
         if not 0 <= delay_s < float("inf"):

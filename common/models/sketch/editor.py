@@ -65,8 +65,16 @@ def _possible_swaps(caption: str, rng: np.random.Generator) -> list[_Swap]:
     for mention in mentions:
         new = [concept for concept in substitutes(mention.concept) if concept not in named]
         if mention.concept.editable and new:
-            swaps.append((mention, new[int(rng.integers(len(new)))]))
+            swap = mention, new[int(rng.integers(len(new)))]
+            if _changes_nothing_else(caption, mentions, swap):
+                swaps.append(swap)
     return swaps
+
+
+def _changes_nothing_else(caption: str, mentions: Sequence[Mention], swap: _Swap) -> bool:
+    """Whether the other words keep their meaning: a "truck bed" names a bed, a "truck sink" a truck and a sink."""
+    expected = [swap[1] if mention is swap[0] else mention.concept for mention in mentions]
+    return [mention.concept for mention in mentions_in(replaced(caption, *swap))] == expected
 
 
 def _reply(caption: str, swaps: Sequence[_Swap], defect: Defect | None) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 Rgb = tuple[int, int, int]
 
@@ -50,6 +51,7 @@ def contrast(one: Rgb, other: Rgb) -> int:
     return max(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
+@lru_cache(maxsize=4096)
 def colour_name(colour: Rgb) -> str:
     """The name of the nearest colour."""
     return min(COLOURS, key=lambda name: sum((a - b) ** 2 for a, b in zip(COLOURS[name], colour, strict=True)))

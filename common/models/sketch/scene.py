@@ -64,7 +64,7 @@ def _words(text: str) -> frozenset[str]:
 
 THEMES: Mapping[str, Theme] = {
     "meadow": Theme(
-        _words("grass grassy field meadow pasture park lawn hill hills farm grazing lush yard forest zoo"),
+        _words("grass grassy field meadow pasture park lawn hill hills farm grazing lush yard forest zoo garden trees"),
         "green grass",
         ((176, 214, 246), (222, 238, 250)),
         ((176, 218, 138), (150, 200, 112)),
@@ -104,7 +104,9 @@ THEMES: Mapping[str, Theme] = {
         (234, 216, 190),
     ),
     "kitchen": Theme(
-        _words("kitchen bathroom toilet sink oven stove refrigerator shower tub counter tiled tile plate restaurant"),
+        _words(
+            "kitchen bathroom toilet sink oven stove refrigerator shower tub counter tiled plate restaurant food meal"
+        ),
         "a tiled floor",
         ((212, 236, 232), (204, 228, 226)),
         ((222, 228, 232), (202, 212, 220)),
@@ -154,7 +156,8 @@ def thing(concept: Concept, side: float, colour: str | None, theme: Theme, rng: 
     visible = [name for name in concept.colours if _stands_out(name, theme)] or [
         max(COLOURS, key=lambda name: min(contrast(COLOURS[name], tone) for tone in theme.tones))
     ]
-    usual = visible[min(int(rng.integers(0, 2 * len(visible))), len(visible)) % len(visible)]
+    drawn = int(rng.integers(2 * len(visible)))
+    usual = visible[drawn] if drawn < len(visible) else visible[0]
     chosen = colour if colour is not None and _stands_out(colour, theme) else usual
     return Thing(concept, size_covering(concept, side), Paint(chosen))
 
@@ -199,13 +202,14 @@ def theme_of(caption: str, rng: np.random.Generator) -> str:
 def paint_background(theme: Theme, rng: np.random.Generator) -> Image.Image:
     """A background with nothing on it, RGB: its tones vary by row, its texture is too faint to be taken for a thing."""
     horizon = int(rng.integers(*_HORIZON))
-    rows = np.empty((SIZE, 3), np.float64)
-    rows[:horizon] = _gradient(*theme.above, horizon)
-    rows[horizon:] = _gradient(*theme.ground, SIZE - horizon)
-    image = Image.fromarray(np.repeat(np.rint(rows).astype(np.uint8)[:, None], SIZE, axis=1), "RGB")
+    image, ground = _wash(theme.above), _wash(theme.ground, SIZE - horizon)
     _decorate(ImageDraw.Draw(image), theme, horizon, rng)
+    if theme.decor is Decor.STRIPES:
+        for row in range(14, ground.height, 22):
+            ImageDraw.Draw(ground).line((0, row, SIZE, row), fill=theme.ground[1])
+    image.paste(ground, (0, horizon))
     texture = np.repeat(np.repeat(rng.integers(-2, 3, (SIZE // 4, SIZE // 4), np.int16), 4, axis=0), 4, axis=1)
-    return Image.fromarray(_shifted(np.asarray(image), texture[:, :, None]), "RGB")
+    return Image.fromarray(_shifted(np.asarray(image), texture[:, :, None]))
 
 
 def put(image: Image.Image, thing: Thing, footprint: Footprint) -> None:
@@ -221,19 +225,23 @@ def with_grain(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     pixels = np.asarray(image).copy()
     where = rng.integers(0, SIZE, (2, SIZE))
     pixels[where[0], where[1]] = _shifted(pixels[where[0], where[1]], rng.integers(-5, 6, (SIZE, 1), np.int16))
-    return Image.fromarray(pixels, "RGB")
+    return Image.fromarray(pixels)
 
 
-def _gradient(start: Rgb, end: Rgb, length: int) -> npt.NDArray[np.float64]:
-    steps = np.arange(length, dtype=np.float64)[:, None] / max(1, length - 1)
-    return np.asarray(start) * (1 - steps) + np.asarray(end) * steps
+def _wash(tones: tuple[Rgb, Rgb], height: int = SIZE) -> Image.Image:
+    """From one tone above to another below, as wide as a picture."""
+    share = np.arange(height)[:, None] / (height - 1)
+    rows = np.rint(np.asarray(tones[0]) * (1 - share) + np.asarray(tones[1]) * share).astype(np.uint8)
+    return Image.fromarray(np.repeat(rows[:, None], SIZE, axis=1))
 
 
 def _shifted(pixels: Pixels, by: npt.NDArray[np.int16]) -> Pixels:
-    return np.clip(pixels.astype(np.int16) + by, 0, 255).astype(np.uint8)
+    shifted: Pixels = np.clip(pixels.astype(np.int16) + by, 0, 255).astype(np.uint8)
+    return shifted
 
 
 def _decorate(draw: ImageDraw.ImageDraw, theme: Theme, horizon: int, rng: np.random.Generator) -> None:
+    """What stands above the horizon; whatever reaches below it is covered by the ground."""
     colour = theme.decor_colour
     match theme.decor:
         case Decor.HILLS:
@@ -241,9 +249,7 @@ def _decorate(draw: ImageDraw.ImageDraw, theme: Theme, horizon: int, rng: np.ran
             for _ in range(3):
                 centre, half, rise = (int(v) for v in rng.integers((-30, 90, 14), (SIZE + 30, 190, 40)))
                 draw.ellipse((centre - half, horizon - rise, centre + half, horizon + rise), fill=colour)
-            draw.rectangle((0, horizon - 4, SIZE, horizon - 1), fill=colour)
-            for row, tone in enumerate(np.rint(_gradient(*theme.ground, SIZE - horizon)).astype(int)):
-                draw.line((0, horizon + row, SIZE, horizon + row), fill=(int(tone[0]), int(tone[1]), int(tone[2])))
+            draw.rectangle((0, horizon - 4, SIZE, horizon), fill=colour)
         case Decor.SEA:
             _clouds(draw, rng)
             draw.rectangle((0, horizon - 26, SIZE, horizon), fill=colour)
@@ -256,14 +262,11 @@ def _decorate(draw: ImageDraw.ImageDraw, theme: Theme, horizon: int, rng: np.ran
         case Decor.STRIPES:
             for left in range(int(rng.integers(0, 16)), SIZE, 32):
                 draw.rectangle((left, 0, left + 12, horizon - 6), fill=colour)
-            for row in range(horizon + 14, SIZE, 22):
-                draw.line((0, row, SIZE, row), fill=theme.ground[1])
         case Decor.TILES:
             for line in range(int(rng.integers(0, 24)), SIZE, 24):
                 draw.line((line, 0, line, horizon), fill=colour)
-                if line < horizon:
-                    draw.line((0, line, SIZE, line), fill=colour)
-            draw.rectangle((0, horizon - 5, SIZE, horizon - 1), fill=colour)
+                draw.line((0, line, SIZE, line), fill=colour)
+            draw.rectangle((0, horizon - 5, SIZE, horizon), fill=colour)
 
 
 def _clouds(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:

@@ -221,7 +221,9 @@ CONCEPTS: tuple[Concept, ...] = (
     Concept("controller", Kind.DEVICE, 0xF11B, ("black", "blue", "purple"), ("gamepad", "game controller", "joystick")),
     Concept("ball", Kind.TOY, 0xF1E3, ("black", "blue", "red"), ("soccer ball", "tennis ball")),
     Concept("football", Kind.TOY, 0xF44E, ("brown", "red"), ("rugby ball",)),
-    Concept("racket", Kind.TOY, 0xF45D, ("red", "blue", "black"), ("racquet", "paddle", "tennis racket", "tennis racquet")),
+    Concept(
+        "racket", Kind.TOY, 0xF45D, ("red", "blue", "black"), ("racquet", "paddle", "tennis racket", "tennis racquet")
+    ),
     Concept("bat", Kind.TOY, 0xF432, ("brown", "black"), ("baseball bat",)),
     Concept("dumbbell", Kind.TOY, 0xF44B, ("black", "grey", "blue"), ("barbell",)),
     Concept("dice", Kind.TOY, 0xF522, ("red", "purple", "blue"), editable=False),
@@ -265,7 +267,9 @@ CONCEPTS: tuple[Concept, ...] = (
     Concept("store", Kind.BUILDING, 0xF54E, ("green", "red", "blue"), ("shop", "supermarket")),
     Concept("monument", Kind.BUILDING, 0xF5A6, ("grey", "brown"), ("obelisk",)),
     Concept("arch", Kind.BUILDING, 0xF557, ("brown", "grey"), ("archway",)),
-    Concept("signal", Kind.STREET, 0xF637, ("black", "green", "orange"), ("traffic light", "traffic signal", "stoplight")),
+    Concept(
+        "signal", Kind.STREET, 0xF637, ("black", "green", "orange"), ("traffic light", "traffic signal", "stoplight")
+    ),
     Concept("signpost", Kind.STREET, 0xF277, ("brown", "green", "blue"), ("sign", "street sign", "stop sign")),
     Concept("hydrant", Kind.STREET, 0xF134, ("red", "orange", "blue"), ("fire hydrant", "fire extinguisher")),
     Concept("flag", Kind.STREET, 0xF024, ("red", "blue", "green")),
@@ -291,7 +295,19 @@ CONCEPTS: tuple[Concept, ...] = (
         Kind.PERSON,
         0xF183,
         _SKIN,
-        ("person", "guy", "gentleman", "player", "skater", "surfer", "rider", "batter", "policeman", "adult", "someone"),
+        (
+            "person",
+            "guy",
+            "gentleman",
+            "player",
+            "skater",
+            "surfer",
+            "rider",
+            "batter",
+            "policeman",
+            "adult",
+            "someone",
+        ),
         editable=False,
     ),
     Concept("woman", Kind.PERSON, 0xF182, _SKIN, ("lady", "female", "bride", "mother"), editable=False),
