@@ -1,0 +1,1 @@
+"""Dead letters: found, read, and shown. Bytes from a topic are untrusted."""

@@ -1,0 +1,175 @@
+"""Dead letters from their topics, one at a time."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from common.kafka import Admin, ConsumedRecord, Partition, read_to_end
+from common.runtime.errors import ConfigurationError
+from common.settings import CommonSettings
+from ops.dead_letters.records import record_of
+from schemas.dead_letters import DeadLetter, DeadLetterKind
+from schemas.headers import SourceCoordinates
+from schemas.invalid import InvalidRecord
+from schemas.record import Record
+from schemas.topics import INGEST, ROUTES, Names
+
+STAGES = (INGEST, *(route.worker for route in ROUTES))
+"""Who writes dead letters, in the order of the stream."""
+
+_NOWHERE = sys.maxsize
+"""An offset that lies behind every log's end: nothing of that partition is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which dead letters are wanted; None means any."""
+
+    stage: str | None = None
+    kind: DeadLetterKind | None = None
+    reason: str | None = None
+
+    def topics(self) -> list[str]:
+        """The topics that can hold such dead letters, without prefix, in the order of the stream."""
+        stages = [self.stage] if self.stage else STAGES
+        return [
+            f"{stage}.{ending}"
+            for stage in stages
+            for ending in ("rejected", "failed")
+            if not (stage == INGEST and ending == "rejected")
+            and (self.kind is None or (self.kind is DeadLetterKind.REJECTED) == (ending == "rejected"))
+        ]
+
+    def wants(self, found: "FoundLetter") -> bool:
+        """Whether this one is wanted. A broken one has no kind and no reason, so it is wanted only where any is."""
+        letter = found.letter
+        if letter is None:
+            return self.kind is None and self.reason is None
+        return self.kind in {None, letter.kind} and self.reason in {None, letter.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLetter:
+    """A dead letter where it lies. `letter` is None when its headers are broken, and `problem` says how."""
+
+    stage: str
+    at: SourceCoordinates
+    raw: ConsumedRecord
+    letter: DeadLetter | None
+    problem: str | None = None
+
+    def record(self) -> Record:
+        """The input. Raises InvalidRecord when its bytes are no record of the topic that the stage reads."""
+        return record_of(self.stage, self.raw)
+
+    def to_json(self) -> dict[str, Any]:
+        """What a list says about it."""
+        letter = self.letter
+        if letter is None:
+            return {
+                "stage": self.stage, "kind": None, "reason": None, "id": self._id(), "scores": {}, "source": None,
+                "failed_at": None, "error": self.problem,
+            }  # fmt: skip
+        return {
+            "stage": self.stage,
+            "kind": str(letter.kind),
+            "reason": letter.reason,
+            "id": self._id(),
+            "scores": {
+                name: {"value": score.value, **score.bounds.model_dump(mode="json"), "passes": score.passes}
+                for name, score in letter.scores.items()
+            },
+            "source": {
+                "topic": letter.source.topic,
+                "partition": letter.source.partition,
+                "offset": letter.source.offset,
+            },
+            "failed_at": letter.failed_at,
+            "error": self.error,
+        }
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong, in a line; None for a rejection, which is no error."""
+        letter = self.letter
+        if letter is None:
+            return self.problem
+        if letter.error is not None:
+            return f"{letter.error.class_name}: {letter.error.message}"
+        return None if letter.kind is DeadLetterKind.REJECTED else letter.detail or None
+
+    def _id(self) -> str | None:
+        try:
+            return self.record().id
+        except InvalidRecord:
+            return None
+
+
+def find_letters(settings: CommonSettings, wanted: Filter) -> Iterator[FoundLetter]:
+    """The wanted dead letters, topic by topic in the order of the stream, and in each by partition and offset.
+
+    Raises ConfigurationError when a topic does not exist.
+    """
+    names = Names(settings.prefix)
+    for topic in wanted.topics():
+        for record in read_to_end(settings.kafka, [names.topic(topic)]):
+            found = _found(topic, record)
+            if wanted.wants(found):
+                yield found
+
+
+def first_letters(settings: CommonSettings, wanted: Filter, limit: int | None) -> Iterator[FoundLetter]:
+    """At most `limit` of the wanted dead letters. What comes after them is not read."""
+    return islice(find_letters(settings, wanted), limit)
+
+
+def letter_at(settings: CommonSettings, where: SourceCoordinates) -> FoundLetter:
+    """The dead letter that lies at `where`, or that was made of the input at `where`; a topic's prefix may be left out.
+
+    Raises ConfigurationError when there is none.
+    """
+    names = Names(settings.prefix)
+    topic = names.plain_topic(where.topic)
+    holders = {route.reads: (route.rejected, route.failed) for route in ROUTES}
+    if topic in Filter().topics():
+        at = Partition(names.topic(topic), where.partition)
+        for record in _one_partition(settings, at, where.offset):
+            if record.offset == where.offset:
+                return _found(topic, record)
+            break
+        raise ConfigurationError(f"no record at {where}: the topic does not have it (any more)")
+    for holder in holders.get(topic, ()):
+        # A dead letter lies in the partition with its input's number.
+        for record in _one_partition(settings, Partition(names.topic(holder), where.partition), 0):
+            found = _found(holder, record)
+            source = found.letter and found.letter.source
+            if source and names.plain_topic(source.topic) == topic and source.offset == where.offset:
+                return found
+    if topic in holders:
+        raise ConfigurationError(f"no dead letter of {where}: not in {' or '.join(holders[topic])}")
+    raise ConfigurationError(
+        f"topic {where.topic}: expected one of {', '.join([*holders, *Filter().topics()])}, with or without prefix"
+    )
+
+
+def _one_partition(settings: CommonSettings, partition: Partition, offset: int) -> Iterator[ConsumedRecord]:
+    with Admin(settings.kafka) as admin:
+        count = admin.partition_counts().get(partition.topic, 0)
+    if partition.index >= count:
+        raise ConfigurationError(
+            f"topic {partition.topic} has {count} partitions, not one with number {partition.index}"
+        )
+    start = {Partition(partition.topic, index): _NOWHERE for index in range(count)} | {partition: offset}
+    return read_to_end(settings.kafka, [partition.topic], start=start)
+
+
+def _found(topic: str, record: ConsumedRecord) -> FoundLetter:
+    """`topic` is the name without prefix."""
+    stage = topic.rpartition(".")[0]
+    at = SourceCoordinates(record.partition.topic, record.partition.index, record.offset)
+    try:
+        return FoundLetter(stage, at, record, DeadLetter.parse(record.headers))
+    except ValueError as error:
+        return FoundLetter(stage, at, record, None, str(error))
