@@ -5,6 +5,7 @@ are kept: no deserialisers (an exception from one makes the next poll spin for e
 transactions), no reuse of a producer after a failed transaction (it would send the refused offsets again).
 """
 
+import socket
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from kafka.protocol.consumer import IsolationLevel
 from kafka.structs import MemberState
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from common.runtime.errors import ConfigurationError
+from common.runtime.errors import BrokerUnreachableError, ConfigurationError
 from common.settings import KafkaSettings
 from schemas.topics import MAX_DEAD_LETTER_BYTES
 
@@ -407,13 +408,12 @@ class Admin:
     """What operators' commands and workers ask of the cluster. Close it after use (it is a context manager)."""
 
     def __init__(self, settings: KafkaSettings) -> None:
+        if not reachable(settings):
+            raise _no_answer(settings)
         try:
             self._admin = KafkaAdminClient(client_id="imgdiff-admin", **client_config(settings))
         except (KafkaTimeoutError, KafkaConnectionError) as error:
-            raise ConfigurationError(
-                f"no Kafka broker answers at {settings.bootstrap_servers} within {REQUEST_TIMEOUT_MS // 1_000} s "
-                f"(setting `kafka.bootstrap_servers`; with TLS or SASL also the other `kafka` settings): {error}"
-            ) from error
+            raise _no_answer(settings) from error
 
     def __enter__(self) -> "Admin":
         return self
@@ -604,6 +604,31 @@ def _read_partition(
             raise KafkaTimeoutError(
                 f"{partition.topic}/{partition.index}: nothing after offset {position} of {end} for {silence_s:.0f} s"
             )
+
+
+def reachable(settings: KafkaSettings, timeout_s: float = 1.0) -> bool:
+    """Whether anybody listens at one of the bootstrap servers."""
+    for server in settings.bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout_s).close()
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def _no_answer(settings: KafkaSettings) -> ConfigurationError:
+    """A wrong password shows as silence only; somebody who listens and does not answer is the sign of it."""
+    if reachable(settings):
+        return ConfigurationError(
+            f"{settings.bootstrap_servers} does not answer as a Kafka broker within {REQUEST_TIMEOUT_MS // 1_000} s: check "
+            f"`kafka.security_protocol` (found {settings.security_protocol}), the credentials and the certificates"
+        )
+    return BrokerUnreachableError(
+        f"no Kafka broker listens at {settings.bootstrap_servers} (setting `kafka.bootstrap_servers`); "
+        "a local one is started by `imgdiff broker start`"
+    )
 
 
 def _on_owned(consumer: KafkaConsumer, partitions: Collection[Partition], action: Callable[..., None]) -> None:

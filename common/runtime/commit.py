@@ -65,6 +65,7 @@ class Committer:
         self._faults = shared.faults
         self._health = shared.health
         self._metrics = shared.metrics
+        self._watchdog = shared.watchdog
         self._connect = connect
         self._membership = membership
         self._producer: TransactionalProducer | None = None
@@ -108,13 +109,7 @@ class Committer:
             prepared = [one for future in batch.prepared for one in future.result()]
         self._faults.reached(Step.AFTER_STORE)
         membership = self._stable_membership([fetched.stamp for fetched in batch.began])
-        shares: dict[Partition, _Share] = {}
-        if membership is not None:
-            try:
-                self._shares(_unbroken(batch.began, prepared), shares)
-            except NotWantedError:
-                self._discard(shares)
-                shares = {}
+        shares = self._shares(_unbroken(batch.began, prepared)) if membership is not None else {}
         if not shares or membership is None:
             self._metrics.transaction(TransactionResult.SKIPPED)
             self._metrics.dropped(len(batch.began))
@@ -142,11 +137,9 @@ class Committer:
             time.sleep(STABLE_CHECK_S)  # a rebalance is going on; partitions that stay ours stay ours
         return None
 
-    def _shares(self, parts: Mapping[Stamp, Sequence[Prepared]], shares: dict[Partition, _Share]) -> None:
-        """What may be committed, by partition, filled in one by one so that a sealed shard is never forgotten.
-
-        Everything that can be refused is checked here, before a transaction begins.
-        """
+    def _shares(self, parts: Mapping[Stamp, Sequence[Prepared]]) -> dict[Partition, _Share]:
+        """What may be committed, by partition. What the broker would refuse is found here, before a transaction begins."""
+        shares: dict[Partition, _Share] = {}
         for (partition, epoch), part in parts.items():
             progress = self._assignment.progress(partition, epoch)
             if progress is None:
@@ -154,7 +147,11 @@ class Committer:
             tally = Tally()
             for one in part:
                 tally.add(one.outcome)
-            mark = self._delivery.seal(partition, part, lambda: self._assignment.may_commit(partition, epoch))
+            try:
+                mark = self._delivery.seal(partition, part, lambda: self._assignment.wanted(partition, epoch))
+            except NotWantedError:
+                self._assignment.let_go(partition, epoch)
+                continue
             self._faults.reached(Step.AFTER_SEAL)
             metadata = progress.metadata.model_copy(
                 update={
@@ -169,6 +166,7 @@ class Committer:
                 metadata=metadata.encode(),
                 mark=mark,
             )
+        return shares
 
     def _transact(self, membership: Membership, shares: dict[Partition, _Share]) -> bool:
         """One transaction. False when it failed; everything owned then starts anew."""
@@ -176,7 +174,7 @@ class Committer:
         started = time.perf_counter()
         decided = False
         try:
-            with self._metrics.phase(WorkPhase.COMMIT):
+            with self._metrics.phase(WorkPhase.COMMIT), self._watchdog:
                 self._producer.begin()
                 self._faults.reached(Step.AFTER_BEGIN)
                 for share in shares.values():
@@ -228,7 +226,7 @@ class Committer:
                 self._retry.run(
                     "finish shard",
                     lambda: self._delivery.complete(partition, share.progress.metadata),
-                    lambda: self._assignment.may_commit(partition, share.epoch),
+                    lambda: self._assignment.wanted(partition, share.epoch),
                 )
             except NotWantedError:
                 continue  # the partition's next owner finishes it first thing

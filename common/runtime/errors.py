@@ -15,3 +15,7 @@ class DeviceLostError(Exception):
 
 class ConfigurationError(Exception):
     """A setting, a credential or the environment is wrong; the message names it. The process exits 78."""
+
+
+class BrokerUnreachableError(ConfigurationError):
+    """Nobody listens where the broker should be: it may come back, unlike a setting that is wrong."""

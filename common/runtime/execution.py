@@ -3,20 +3,19 @@
 import logging
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
 from common.runtime.errors import DeviceLostError, OutOfMemoryError
 from common.runtime.flight import Failed, Finished, Loaded, Outcome
+from common.runtime.ownership import Assignment
 from common.runtime.retry import NotWantedError, Retry
 from common.runtime.stage import Emit, Reject, Stage, Task
 from schemas.dead_letters import DeadLetterKind, ErrorInfo, PoisonReason
 from schemas.invalid import InvalidRecord
 
 log = logging.getLogger(__name__)
-
-Wanted = Callable[[Loaded], bool]
 
 
 class StageContractError(Exception):
@@ -27,61 +26,63 @@ class Execution:
     """Runs batches through a stage: retries what is transient, halves what does not fit into memory, splits what fails
     until the culprit is alone. Remembers the batch size that fitted."""
 
-    def __init__(self, stage: Stage[Any, Any], reasons: type[StrEnum], retry: Retry, max_attempts: int) -> None:
+    def __init__(
+        self, stage: Stage[Any, Any], reasons: type[StrEnum], retry: Retry, assignment: Assignment, max_attempts: int
+    ) -> None:
         self._stage = stage
         self._reasons = reasons
         self._retry = retry
+        self._assignment = assignment
         self._max_attempts = max_attempts
         self.largest_batch: int | None = None
 
-    def run(self, batch: Sequence[Loaded], wanted: Wanted) -> list[Finished]:
-        """The outcomes, in order. Records that are not `wanted` any more while something is unreachable are left out."""
+    def run(self, batch: Sequence[Loaded]) -> list[Finished]:
+        """The outcomes, in order, but for records whose partition went elsewhere while something was unreachable."""
         invalid = [loaded for loaded in batch if isinstance(loaded.content, InvalidRecord)]
         finished = [_finish(loaded, _invalid(loaded), 1, 0.0) for loaded in invalid]
-        finished += self._split_to_fit([loaded for loaded in batch if isinstance(loaded.content, Task)], wanted)
+        finished += self._split_to_fit([loaded for loaded in batch if isinstance(loaded.content, Task)])
         order = {id(loaded): position for position, loaded in enumerate(batch)}
         return sorted(finished, key=lambda f: order[id(f.loaded)])
 
-    def _split_to_fit(self, batch: Sequence[Loaded], wanted: Wanted) -> list[Finished]:
+    def _split_to_fit(self, batch: Sequence[Loaded]) -> list[Finished]:
         size = min(self.largest_batch or len(batch), len(batch))
         if size == 0:
             return []
         return [
-            finished
-            for start in range(0, len(batch), size)
-            for finished in self._attempt(batch[start : start + size], wanted)
+            finished for start in range(0, len(batch), size) for finished in self._attempt(batch[start : start + size])
         ]
 
-    def _attempt(self, batch: Sequence[Loaded], wanted: Wanted) -> list[Finished]:
+    def _attempt(self, batch: Sequence[Loaded]) -> list[Finished]:
         while batch:
             try:
-                return self._retry.run("stage", lambda: self._call(batch), lambda: all(map(wanted, batch)))
+                return self._retry.run("stage", lambda: self._call(batch), lambda: all(map(self._wanted, batch)))
             except NotWantedError:
-                batch = [loaded for loaded in batch if wanted(loaded)]
+                batch = self._still_wanted(batch)
             except (DeviceLostError, KeyboardInterrupt):
                 raise
             except OutOfMemoryError as error:
-                return self._halve(batch, error, wanted)
+                return self._halve(batch, error)
             except Exception as error:
-                return self._isolate(batch, error, wanted)
+                return self._isolate(batch, error)
         return []
 
-    def _halve(self, batch: Sequence[Loaded], error: Exception, wanted: Wanted) -> list[Finished]:
+    def _halve(self, batch: Sequence[Loaded], error: Exception) -> list[Finished]:
         if len(batch) == 1:
             return [_finish(batch[0], _poison(PoisonReason.OUT_OF_MEMORY, error), 1, 0.0)]
         self.largest_batch = (len(batch) + 1) // 2
         log.warning("out of memory with %d records, going on with %d: %s", len(batch), self.largest_batch, error)
-        return self._split_to_fit(batch, wanted)
+        return self._split_to_fit(batch)
 
-    def _isolate(self, batch: Sequence[Loaded], error: Exception, wanted: Wanted) -> list[Finished]:
+    def _isolate(self, batch: Sequence[Loaded], error: Exception) -> list[Finished]:
         if len(batch) > 1:
             middle = len(batch) // 2
             log.warning("%s with %d records, splitting the batch: %s", type(error).__name__, len(batch), error)
-            return [*self._attempt(batch[:middle], wanted), *self._attempt(batch[middle:], wanted)]
+            return [*self._attempt(batch[:middle]), *self._attempt(batch[middle:])]
         for _ in range(1, self._max_attempts):
             try:
-                return self._retry.run("stage", lambda: self._call(batch), lambda: wanted(batch[0]))
+                return self._retry.run("stage", lambda: self._call(batch), lambda: self._wanted(batch[0]))
             except NotWantedError:
+                self._still_wanted(batch)
                 return []
             except (DeviceLostError, KeyboardInterrupt):
                 raise
@@ -89,6 +90,16 @@ class Execution:
                 error = again
         reason = PoisonReason.OUT_OF_MEMORY if isinstance(error, OutOfMemoryError) else PoisonReason.EXCEPTION
         return [_finish(batch[0], _poison(reason, error), 1, 0.0)]
+
+    def _wanted(self, loaded: Loaded) -> bool:
+        return self._assignment.wanted(*loaded.fetched.stamp)
+
+    def _still_wanted(self, batch: Sequence[Loaded]) -> list[Loaded]:
+        wanted = [loaded for loaded in batch if self._wanted(loaded)]
+        for loaded in batch:
+            if not self._wanted(loaded):
+                self._assignment.let_go(*loaded.fetched.stamp)
+        return wanted
 
     def _call(self, batch: Sequence[Loaded]) -> list[Finished]:
         started = time.perf_counter()

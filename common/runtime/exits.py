@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from common.runtime.errors import ConfigurationError, DeviceLostError
+from common.runtime.errors import BrokerUnreachableError, ConfigurationError, DeviceLostError
 
 
 class ExitCode(IntEnum):
@@ -26,6 +26,8 @@ class FencedError(Exception):
 def exit_code_of(error: BaseException) -> ExitCode:
     """How a process ends that this error has stopped."""
     match error:
+        case BrokerUnreachableError():
+            return ExitCode.OTHER
         case ConfigurationError():
             return ExitCode.CONFIGURATION
         case FencedError():

@@ -106,6 +106,16 @@ class Assignment:
             for partition in partitions:
                 self._owned.pop(partition, None)
 
+    def let_go(self, partition: Partition, epoch: int) -> None:
+        """Work on a record was given up while something was unreachable; a partition that drains then waits no longer.
+
+        What else has begun of it is dropped with it: no offset may pass the record.
+        """
+        with self._lock:
+            owned = self._current(partition, epoch)
+            if owned is not None and owned.phase is Phase.DRAINING:
+                del self._owned[partition]
+
     def lose_all(self) -> None:
         """The membership is gone."""
         with self._lock:

@@ -9,6 +9,7 @@ from common.runtime.faults import Faults
 from common.runtime.handover import CommitQueue
 from common.runtime.ownership import Assignment
 from common.runtime.retry import Retry
+from common.runtime.watchdog import TransactionWatchdog
 from common.settings import RuntimeSettings
 
 
@@ -24,3 +25,4 @@ class Shared:
     faults: Faults
     health: Health
     metrics: WorkerMetrics
+    watchdog: TransactionWatchdog

@@ -42,7 +42,7 @@ class StageLoop:
         shared = self._shared
         started = time.perf_counter()
         with shared.metrics.phase(WorkPhase.STAGE):
-            finished = self._execution.run(loaded, lambda one: self._wanted(one.fetched))
+            finished = self._execution.run(loaded)
         shared.metrics.batch(len(loaded), time.perf_counter() - started)
         shared.faults.reached(Step.BEFORE_STORE)
         shared.commits.put(Batch([one.fetched for one in loaded], self._prepare(finished)))
@@ -60,7 +60,7 @@ class StageLoop:
             try:
                 prepared.append(self._shared.delivery.prepare(finished, lambda: self._wanted(finished.fetched)))
             except NotWantedError:
-                continue
+                self._shared.assignment.let_go(*finished.fetched.stamp)
         return prepared
 
     def _wanted(self, fetched: Fetched) -> bool:

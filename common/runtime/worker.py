@@ -11,12 +11,12 @@ from typing import Any
 
 from common.blobs import Blobs
 from common.health import Health, HealthServer
-from common.kafka import Admin, GroupConsumer, KafkaError, Membership, TransactionalProducer
+from common.kafka import Admin, GroupConsumer, KafkaError, Membership, TransactionalProducer, reachable
 from common.metrics import WorkerMetrics
 from common.runtime.commit import Committer
 from common.runtime.deadline import Deadline
 from common.runtime.delivery import Signature
-from common.runtime.errors import ConfigurationError
+from common.runtime.errors import BrokerUnreachableError, ConfigurationError
 from common.runtime.execution import Execution
 from common.runtime.exits import ExitCode, exit_code_of
 from common.runtime.faults import Faults
@@ -30,6 +30,7 @@ from common.runtime.retry import Retry
 from common.runtime.shared import Shared
 from common.runtime.spec import DeliveryParts, WorkerSpec
 from common.runtime.stage_loop import StageLoop
+from common.runtime.watchdog import TransactionWatchdog
 from common.settings import CommonSettings, StageSettings, settings_digest
 from schemas.topics import Names, Route
 
@@ -40,6 +41,7 @@ THREAD_LIMITS_S = {"poll": 30.0, "stage": 3_600.0, "commit": 150.0}
 
 JOIN_TIMEOUT_S = 5.0
 TICK_S = 0.1
+BROKER_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Worker:
         retry = Retry(self._common.runtime, self._health, self._metrics)
         retry.run("reach the object store", blobs.check, lambda: not self._stop.is_set())
         stage = self._spec.build(self._settings, self._common)  # models load here, before the group is joined
-        check_cluster(self._common, self._names, self._spec.route)
+        self._await_cluster()
         signature = Signature(
             worker=self._spec.route.worker,
             version=version("imgdiff"),
@@ -107,12 +109,13 @@ class Worker:
             faults=self._faults,
             health=self._health,
             metrics=self._metrics,
+            watchdog=TransactionWatchdog(self._common.runtime),
         )
         loader = Loader(self._spec.reads, blobs, retry, decode_images=self._spec.decodes_images)
         intake = Intake(loader, shared, self._settings.batch_size)
         poller = Poller(shared, intake, lambda: self._join_group(shared.assignment))
         committer = Committer(shared, self._connect_producer, lambda: _membership(poller))
-        execution = Execution(stage, self._spec.reasons, retry, self._common.runtime.max_attempts)
+        execution = Execution(stage, self._spec.reasons, retry, shared.assignment, self._common.runtime.max_attempts)
         loop = StageLoop(shared, intake, execution, self._settings)
 
         committer.open()
@@ -123,7 +126,7 @@ class Worker:
         ]
         for thread in threads:
             thread.start()
-        self._supervise(shared.assignment)
+        self._supervise(shared)
         return self._end(threads, intake, committer)
 
     def _poll(self, poller: Poller) -> None:
@@ -132,10 +135,26 @@ class Worker:
             poller.keep_alive()
         poller.close()
 
-    def _supervise(self, assignment: Assignment) -> None:
+    def _await_cluster(self) -> None:
+        """A broker that is away when a worker starts is waited for like one that goes away later."""
+        patience = Deadline(self._common.runtime.broker_patience_s)
+        while not self._stop.is_set():
+            try:
+                check_cluster(self._common, self._names, self._spec.route)
+                return
+            except BrokerUnreachableError as error:
+                if patience.expired:
+                    raise
+                log.warning("waiting for the broker: %s", error)
+                self._health.waiting("start", str(error))
+                self._stop.wait(BROKER_PAUSE_S)
+
+    def _supervise(self, shared: Shared) -> None:
         """Wait for the order to stop, then for what has begun to be committed."""
+        assignment = shared.assignment
         while not (self._stop.is_set() or self._failed.is_set()):
             self._stop.wait(TICK_S)
+            self._check_transaction(shared.watchdog)
         if self._failed.is_set():
             return
         budget = Deadline(self._common.runtime.drain_budget_s)
@@ -144,8 +163,18 @@ class Worker:
         assignment.drain_all()
         while assignment.busy() and not budget.expired and not self._failed.is_set():
             self._drained.wait(TICK_S / 5)
+            self._check_transaction(shared.watchdog)
         if assignment.busy() and not self._failed.is_set():
             log.warning("the drain budget is spent: what has begun is dropped and done again by others")
+
+    def _check_transaction(self, watchdog: TransactionWatchdog) -> None:
+        if not watchdog.suspicious:
+            return
+        overdue = watchdog.overdue_s(reachable(self._common.kafka))
+        if overdue is not None and not self._failed.is_set():
+            faulthandler.dump_traceback(all_threads=True)
+            self._failure = _Failure("commit", TimeoutError(f"a transaction hangs since {overdue:.0f} s"))
+            self._failed.set()
 
     def _end(self, threads: list[threading.Thread], intake: Intake, committer: Committer) -> ExitCode:
         self._stop.set()

@@ -19,6 +19,7 @@ from common.runtime.handover import Batch, CommitQueue, IdleCommit
 from common.runtime.ownership import Assignment, Progress
 from common.runtime.retry import Retry
 from common.runtime.shared import Shared
+from common.runtime.watchdog import TransactionWatchdog
 from schemas.counters import Counters, OffsetMetadata
 from schemas.dead_letters import DeadLetterKind
 from schemas.invalid import InvalidReason, InvalidRecord
@@ -90,7 +91,15 @@ class Bench:
         delivery = TopicDelivery.__new__(TopicDelivery)  # no outcome here is stored or sent
         self.producers = 0
         self.shared = Shared(
-            settings.runtime, self.assignment, self.commits, delivery, retry, self.faults, health, metrics
+            settings.runtime,
+            self.assignment,
+            self.commits,
+            delivery,
+            retry,
+            self.faults,
+            health,
+            metrics,
+            TransactionWatchdog(settings.runtime),
         )
         self.committer = Committer(self.shared, self._connect, lambda: self.memberships.pop(0))
         self.committer.open()

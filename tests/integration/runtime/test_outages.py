@@ -1,6 +1,7 @@
 """An outage is waited out: nothing is dead-lettered, nothing lost, and readiness says why."""
 
 import shutil
+import socket
 import time
 
 from schemas.topics import EDITS
@@ -28,8 +29,9 @@ def test_an_endpoint_that_is_away_is_waited_for(stream: Stream) -> None:
 
 def test_a_revoke_ends_the_wait(stream: Stream) -> None:
     gate = stream.folder / "gate"
+    # One batch holds records of partitions that stay and of partitions that go.
     stream.produce_captions(["a dog"] * 40)
-    waiting = stream.start(PROBE, PROBE_GATE=str(gate))
+    waiting = stream.start(PROBE, PROBE_GATE=str(gate), IMGDIFF_EDITS__BATCH_SIZE="40")
     wait_until("it waits", lambda: "away" in waiting.http("/readyz")[1])
 
     healthy = stream.start(PROBE)
@@ -64,3 +66,19 @@ def test_out_of_memory_halves_the_batch(stream: Stream) -> None:
     assert stream.recount(EDITS).counters.passed == 40
     assert "going on with 4" in worker.log
     assert worker.stop() == 0
+
+
+def test_a_broker_that_is_away_is_waited_for_and_then_given_up(stream: Stream) -> None:
+    patience = {"IMGDIFF_RUNTIME__BROKER_PATIENCE_S": "3"}
+    worker = stream.start(PROBE, IMGDIFF_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1", **patience)
+    assert worker.wait(40) == 1
+    assert "waiting for the broker" in worker.log
+    assert "kafka.bootstrap_servers" in worker.log
+
+
+def test_somebody_else_at_the_brokers_address_is_a_wrong_setting(stream: Stream) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        worker = stream.start(PROBE, IMGDIFF_KAFKA__BOOTSTRAP_SERVERS=address)
+        assert worker.wait(40) == 78
+    assert "kafka.security_protocol" in worker.log
