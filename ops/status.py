@@ -132,7 +132,12 @@ class StatusReader:
             ingested=self._ingested(sum(ends[partition] for partition in self._partitions[INGEST_PROGRESS])),
             workers=[
                 _worker_status(
-                    route.worker, committed[group], starts, ends, self._partitions[route.reads], members[group]
+                    route.worker,
+                    committed=committed[group],
+                    starts=starts,
+                    ends=ends,
+                    partitions=self._partitions[route.reads],
+                    members=members[group],
                 )
                 for route, group in zip(ROUTES, groups, strict=True)
             ],

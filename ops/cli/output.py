@@ -10,9 +10,12 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that move the cursor, change the direction of writing, or show as nothing."""
+
+WIDTH_WITHOUT_TERMINAL = 160
 
 
 def escape(text: str, keep: str = "") -> str:
@@ -36,7 +39,9 @@ def console(stream: IO[str] | None = None) -> "Console":
     """A console that never takes what it prints for markup."""
     from rich.console import Console
 
-    return Console(file=stream or sys.stdout, markup=False, highlight=False, emoji=False)
+    stream = stream or sys.stdout
+    width = None if stream.isatty() else WIDTH_WITHOUT_TERMINAL
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], stream: IO[str] | None = None) -> None:
@@ -45,18 +50,27 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], stream: 
     Headings that begin with `>` are those of numbers, and stand to the right.
     """
     stream = stream or sys.stdout
-    titles = [heading.removeprefix(">") for heading in headings]
-    cells = [[escape(cell) for cell in row] for row in rows]
-    if not stream.isatty():
-        for line in [titles, *cells]:
-            click.echo("\t".join(line), file=stream)
+    if stream.isatty():
+        console(stream).print(table_of(headings, rows))
         return
+    for row in [[heading.removeprefix(">") for heading in headings], *rows]:
+        click.echo("\t".join(escape(cell) for cell in row), file=stream)
+
+
+def table_of(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    """A table to draw on a terminal, as `print_table` says. The last column gives way where it is narrow."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading, title in zip(headings, titles, strict=True):
-        table.add_column(title, justify="right" if heading.startswith(">") else "left", overflow="fold")
-    for row in cells:
-        table.add_row(*row)
-    console(stream).print(table)
+    last = len(headings) - 1
+    for index, heading in enumerate(headings):
+        table.add_column(
+            heading.removeprefix(">"),
+            justify="right" if heading.startswith(">") else "left",
+            overflow="fold",
+            no_wrap=index < last,
+        )
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table
