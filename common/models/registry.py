@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from common.models.protocols import (
     CaptionEditor,
@@ -78,10 +80,25 @@ def _build(role: str, settings: CommonSettings) -> Any:
             f"setting `models.{role}.adapter`: found {chosen.adapter!r}, expected one of {', '.join(known)}"
         )
     module, _, name = known[chosen.adapter].partition(":")
+    adapter = getattr(import_module(module), name)
     options = dict(chosen.options)
     if chosen.adapter == "sketch":
         options.setdefault("delay_s", settings.sketch.delay_s)
     try:
-        return getattr(import_module(module), name)(**options)
+        return adapter(**_typed(adapter, options))
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"setting `models.{role}.options`: {error}") from error
+
+
+def _typed(adapter: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as the adapter's constructor declares them: from an environment variable every value is a text."""
+    types = get_type_hints(adapter.__init__)
+    typed = {}
+    for option, value in options.items():
+        if option not in types:
+            raise ValueError(f"found `{option}`, expected one of {', '.join(sorted(types.keys() - {'return'}))}")
+        try:
+            typed[option] = TypeAdapter(types[option]).validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"`{option}`: {error.errors()[0]['msg']}, found {value!r}") from error
+    return typed
