@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -91,7 +92,7 @@ class HealthServer:
         self._metrics = make_wsgi_app(registry)
         try:
             self._server = make_server(
-                settings.host, settings.port, self._answer, server_class=WSGIServer, handler_class=_QuietHandler
+                settings.host, settings.port, self._answer, server_class=_Server, handler_class=_QuietHandler
             )
         except OSError as error:
             raise ConfigurationError(
@@ -127,6 +128,12 @@ def _plain(start_response: StartResponse, problems: list[str]) -> list[bytes]:
     status = "503 Service Unavailable" if problems else "200 OK"
     start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
     return ["\n".join([*problems, ""]).encode() if problems else b"ok\n"]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """One thread per request: a client that connects and says nothing must not keep the probes waiting."""
+
+    daemon_threads = True
 
 
 class _QuietHandler(WSGIRequestHandler):

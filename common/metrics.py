@@ -1,11 +1,15 @@
 """Every metric of a worker, defined once. Prefix `imgdiff_`, base units, closed label sets: no ids, no texts."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from time import perf_counter
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from schemas.dead_letters import DeadLetterKind, PoisonReason
+from schemas.invalid import InvalidReason
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -45,6 +49,8 @@ class WorkerMetrics:
     """The metrics of one worker process, in a registry of their own."""
 
     def __init__(self, stage: str, version: str, profile: str) -> None:
+        # `imgdiff_records_created` would read as a number of records, and is the time of a counter's birth.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._stage = stage
         registry = self.registry
@@ -55,6 +61,14 @@ class WorkerMetrics:
             ["stage", "version", "profile"],
             registry=registry,
         ).labels(stage, version, profile).set(1)
+        Gauge(
+            "imgdiff_worker_start_time_seconds", "When this worker process started, in seconds since the epoch.",
+            ["stage"], registry=registry,
+        ).labels(stage).set(time.time())  # fmt: skip
+        self._ready = Gauge(
+            "imgdiff_worker_ready", "1 while this worker can work: models loaded, group joined, nothing retried.",
+            ["stage"], registry=registry,
+        ).labels(stage)  # fmt: skip
         self._consumed = Counter(
             "imgdiff_records_consumed_total", "Inputs whose outcome was committed.", ["stage"], registry=registry
         ).labels(stage)
@@ -73,6 +87,10 @@ class WorkerMetrics:
             "imgdiff_failures_total", "Inputs that could not be worked on, by kind and reason.",
             ["stage", "kind", "reason"], registry=registry,
         )  # fmt: skip
+        for kind, reasons in ((DeadLetterKind.INVALID, InvalidReason), (DeadLetterKind.POISON, PoisonReason)):
+            for reason in reasons:
+                # Prometheus sees no increase in a counter that is born at 1, and a failure may well be the only one.
+                self._failures.labels(stage, kind.value, reason.value)
         self._dropped = Counter(
             "imgdiff_records_dropped_total", "Records fetched or worked on in vain: their partition went elsewhere.",
             ["stage"], registry=registry,
@@ -125,6 +143,10 @@ class WorkerMetrics:
         self._outcome_children = {
             outcome: self._outcomes.labels(stage, outcome) for outcome in ("passed", "rejected", "failed")
         }
+
+    def readiness(self, ready: Callable[[], bool]) -> None:
+        """Where to ask, at every scrape, whether the worker is ready."""
+        self._ready.set_function(ready)
 
     @contextmanager
     def phase(self, phase: WorkPhase) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +22,13 @@ NOT_SETTINGS = frozenset({FILE_VARIABLE, "IMGDIFF_FAULT", "IMGDIFF_INSTANCE"})
 
 Tree = dict[str, Any]
 
+_SECRET = re.compile(r"password|secret|token|credential|api_?key", re.IGNORECASE)
+
 
 class Section(BaseModel):
-    """A group of settings. An unknown key is an error."""
+    """A group of settings. An unknown key is an error. The docstring under a field is its description."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -35,32 +38,49 @@ class KafkaSettings(Section):
     """Where the cluster is and how to log in. The security settings go to the client as they are."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
+    """Brokers to begin with, `host:port`, comma-separated."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How connections are secured."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """How to log in where the protocol has SASL."""
     sasl_plain_username: str | None = None
+    """The user to log in as."""
     sasl_plain_password: SecretStr | None = None
+    """That user's password. Never shown."""
     ssl_cafile: Path | None = None
+    """PEM file of the authorities to trust; without one, those of the system."""
     ssl_certfile: Path | None = None
+    """PEM file of this client's certificate, where the cluster asks for one."""
     ssl_keyfile: Path | None = None
+    """PEM file of the key of that certificate."""
     ssl_check_hostname: bool = True
+    """Whether the broker's certificate has to name the host that was asked for."""
 
 
 class TopicSettings(Section):
     """How `imgdiff topics create` makes the topics. All topics have the same number of partitions."""
 
     partitions: int = Field(default=48, ge=1, le=1_000)
+    """Of every topic: the most processes that can share a stage. A number with many divisors shares evenly."""
     replication_factor: int = Field(default=1, ge=1, le=10)
+    """Copies of every partition. A cluster of several brokers should keep 3."""
     retention_hours: int = Field(default=168, ge=1)
+    """How long records are kept: the longest time a worker may be away without loss."""
     dead_letter_retention_hours: int = Field(default=720, ge=1)
+    """How long dead letters are kept."""
 
 
 class BlobSettings(Section):
     """The object store: an fsspec URL (`file:///...`, `s3://bucket/path`) and options for its file system."""
 
     url: str = ".imgdiff/blobs"
+    """A folder, or an fsspec URL such as s3://bucket/path."""
     options: dict[str, Any] = {}
+    """For the file system of fsspec that serves the URL."""
     max_pixels: int = Field(default=16_777_216, ge=1)
+    """The largest picture that is stored or decoded, in pixels."""
     max_bytes: int = Field(default=33_554_432, ge=1)
+    """The largest encoded picture that is stored or read, in bytes."""
 
 
 class RuntimeSettings(Section):
@@ -69,16 +89,25 @@ class RuntimeSettings(Section):
     drain_budget_s: float = Field(default=30.0, ge=0)
     """How long work in flight may take to finish on a revoke or on SIGTERM before it is dropped and done again elsewhere."""
     session_timeout_s: float = Field(default=30.0, ge=6)
+    """How long the group waits for a worker that went silent before it gives its partitions to others."""
     transaction_timeout_s: float = Field(default=15.0, ge=1)
+    """How long the broker keeps a transaction open that its worker does not end."""
     transaction_watchdog_s: float = Field(default=30.0, ge=1)
+    """How long a transaction may hang, while the broker can be reached, before the worker ends itself."""
     broker_patience_s: float = Field(default=120.0, ge=1)
+    """How long the broker may be unreachable before the worker ends itself."""
     max_attempts: int = Field(default=3, ge=1, le=100)
+    """How often a record that fails alone is tried before it becomes a dead letter."""
     retry_first_s: float = Field(default=0.5, gt=0)
+    """Upper bound of the first wait after a transient error; it doubles from one attempt to the next."""
     retry_max_s: float = Field(default=30.0, gt=0)
+    """Upper bound of every such wait."""
     prefetch_threads: int = Field(default=4, ge=1, le=64)
+    """Threads that decode records and fetch their pictures."""
     prefetch_batches: int = Field(default=2, ge=1, le=64)
     """How many batches may wait, fetched and decoded, in front of the stage."""
     store_threads: int = Field(default=4, ge=1, le=64)
+    """Threads that encode and store pictures."""
     lock_folder: Path = Path(".imgdiff/locks")
     """Where the workers of this machine agree on their names."""
     accept_loss: bool = False
@@ -89,39 +118,53 @@ class HttpSettings(Section):
     """Where a worker answers /metrics, /livez and /readyz; port 0 takes a free one."""
 
     host: str = "127.0.0.1"
+    """The address to listen on; 0.0.0.0 for all."""
     port: int = Field(default=0, ge=0, le=65_535)
+    """The port to listen on, 0 for a free one. Every worker process of a machine needs one of its own."""
 
 
 class ModelSettings(Section):
     """Which adapter stands behind a protocol, and the options that the adapter takes."""
 
     adapter: str
+    """The name of the adapter."""
     options: dict[str, Any] = {}
+    """What the adapter takes."""
 
 
 class ModelsSettings(Section):
     """One adapter per protocol of common/models/protocols.py. The profile fills them in."""
 
     caption_editor: ModelSettings
+    """Rewrites a caption so that one object is another."""
     pair_generator: ModelSettings
+    """Draws the two pictures of an edit."""
     image_encoder: ModelSettings
+    """Measures how alike two pictures are."""
     text_encoder: ModelSettings
+    """Measures how alike two texts are."""
     segmenter: ModelSettings
+    """Finds the things in a picture."""
     image_text_matcher: ModelSettings
+    """Measures how well a text describes a picture."""
     region_describer: ModelSettings
+    """Describes what a picture shows in a box."""
     difference_describer: ModelSettings
+    """Says how two marked pictures differ."""
 
 
 class SketchSettings(Section):
     """The `sketch` profile's own; `delay_s` makes every call of its models slow, as a GPU's would be."""
 
     delay_s: float = Field(default=0.0, ge=0)
+    """Seconds that every call of its models takes longer."""
 
 
 class StageSettings(Section):
     """What the section of every worker has."""
 
     batch_size: int = Field(default=16, ge=1, le=10_000)
+    """The most records that the stage works on at once."""
     batch_wait_s: float = Field(default=0.2, ge=0)
     """How long a batch that is not full waits for more records."""
 
@@ -130,7 +173,9 @@ class CommonSettings(Section):
     """What every part of the system reads."""
 
     prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "imgdiff"
+    """Stands before topics, groups and transactional ids: streams with different prefixes share a cluster."""
     profile: str = "sketch"
+    """The models, prompts and thresholds to start from."""
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
     blobs: BlobSettings = BlobSettings()
@@ -158,22 +203,26 @@ class Layers:
 
     def common(self) -> CommonSettings:
         """The common settings. Raises ConfigurationError naming the setting."""
-        return self._validate(CommonSettings, {k: v for k, v in self.values.items() if k not in SECTIONS}, "")
+        return self._validate(CommonSettings, {k: v for k, v in self.values.items() if k not in SECTIONS})
 
     def section(self, name: str, kind: type[SectionT]) -> SectionT:
         """One worker's section. Raises ConfigurationError naming the setting."""
-        return self._validate(kind, self.values.get(name, {}), f"{name}.")
+        return self._validate(kind, self.values.get(name, {}), name)
 
-    def _validate(self, kind: type[SectionT], values: Any, prefix: str) -> SectionT:
+    def _validate(self, kind: type[SectionT], values: Any, *above: str) -> SectionT:
         try:
             return kind.model_validate(values)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
-            key = prefix + ".".join(str(part) for part in problem["loc"])
-            origin = next((o for k, o in self.origins.items() if k == key or k.startswith(f"{key}.")), "the defaults")
-            hidden = any(word in key for word in ("password", "secret", "token"))
-            found = "" if hidden or problem["type"] == "missing" else f", found {problem['input']!r}"
-            raise ConfigurationError(f"setting `{key}` (from {origin}): {problem['msg']}{found}") from error
+            key = ".".join([*above, *map(str, problem["loc"])])
+            found = f", found {problem['input']!r}" if _may_be_shown(key, problem) else ""
+            # Without its cause, which shows every value.
+            raise ConfigurationError(f"setting `{key}` (from {self._origin(key)}): {problem['msg']}{found}") from None
+
+    def _origin(self, key: str) -> str:
+        """Every layer that had a part in the value, or gave the list or table that it lies in."""
+        parts = [o for k, o in self.origins.items() if _within(k, key) or _within(key, k)]
+        return " and ".join(dict.fromkeys(parts)) or "the defaults"
 
 
 def load_layers(
@@ -199,6 +248,11 @@ def load_layers(
         _merge(merged, tree, origin, origins)
     merged.setdefault("profile", chosen)
     return Layers(merged, origins)
+
+
+def is_secret(key: str) -> bool:
+    """Whether the value of a setting or option with this name must not be shown."""
+    return _SECRET.search(key) is not None
 
 
 def settings_digest(*sections: Section) -> str:
@@ -230,8 +284,9 @@ def _read_file(path: Path) -> Tree:
 
 def _environment_layers(environ: Mapping[str, str]) -> list[tuple[str, Tree]]:
     return [
-        (f"environment {name}", _tree_of(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), text))
+        (origin, _tree_of(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), text, origin))
         for name, text in sorted(environ.items())
+        for origin in [f"environment {name}"]
         if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS
     ]
 
@@ -242,17 +297,19 @@ def _flag_layers(flags: Sequence[str]) -> list[tuple[str, Tree]]:
         key, equals, text = flag.partition("=")
         if not equals or not key:
             raise ConfigurationError(f"--set {flag}: expected KEY=VALUE, such as boxes.pair_similarity.low=0.88")
-        layers.append((f"--set {key}", _tree_of(key.replace("-", "_").split("."), text)))
+        origin = f"--set {key}"
+        layers.append((origin, _tree_of(key.replace("-", "_").split("."), text, origin)))
     return layers
 
 
-def _tree_of(path: Sequence[str], text: str) -> Tree:
+def _tree_of(path: Sequence[str], text: str, origin: str) -> Tree:
     value: Any = text
-    if text[:1] in {"{", "["}:
+    if text[:1] in {"{", "["} and not is_secret(path[-1]):
         try:
             value = json.loads(text)
         except ValueError as error:
-            raise ConfigurationError(f"setting `{'.'.join(path)}`: not JSON: {error}, found {text[:80]!r}") from error
+            # The text may hold secrets anywhere; the error's own message has only the place.
+            raise ConfigurationError(f"setting `{'.'.join(path)}` (from {origin}): not JSON: {error}") from None
     for part in reversed(path):
         value = {part: value}
     tree: Tree = value
@@ -272,8 +329,26 @@ def _merge(into: Tree, tree: Tree, origin: str, origins: dict[str, str], prefix:
         if isinstance(value, dict):
             below = into.get(key)
             if not isinstance(below, dict):
+                origins.pop(dotted, None)
                 below = into[key] = {}
             _merge(below, value, origin, origins, f"{dotted}.")
         else:
+            for replaced in [k for k in origins if _within(k, dotted)]:
+                del origins[replaced]
             into[key] = value
             origins[dotted] = origin
+
+
+def _may_be_shown(key: str, problem: Mapping[str, Any]) -> bool:
+    """Whether a message may quote the value. Options and misspelt settings may well be secrets, tables contain them."""
+    return (
+        not is_secret(key)
+        and "options" not in key.split(".")
+        and problem["type"] not in {"missing", "extra_forbidden"}
+        and isinstance(problem["input"], str | int | float)
+    )
+
+
+def _within(key: str, other: str) -> bool:
+    """Whether `key` is `other` or lies below it."""
+    return key == other or key.startswith(f"{other}.")

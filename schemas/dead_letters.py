@@ -42,17 +42,26 @@ class DeadLetterKind(StrEnum):
     """`rejected` lies in `<worker>.rejected` and is data; the other two lie in `<worker>.failed` and are alerts."""
 
     REJECTED = "rejected"
+    """Quality control said no: data for tuning thresholds, no error."""
     INVALID = "invalid"
+    """The input is at fault: it can not be read, whoever tries."""
     POISON = "poison"
+    """The worker could not get this input through its stage, although it can be read."""
 
 
 class PoisonReason(StrEnum):
     """The closed set of reasons of the kind `poison`: the worker could not get this input through its stage."""
 
     EXCEPTION = "exception"
+    """The stage raised an error on this record alone, `runtime.max_attempts` times. Its class, message and traceback
+    are in the dead letter: a fault of the program or of a model."""
     OUT_OF_MEMORY = "out_of_memory"
+    """The device has not enough memory for this record alone. Give the stage a larger one, or smaller pictures."""
     OUTPUT_TOO_LARGE = "output_too_large"
+    """What the stage made of the record does not fit into a message. The detail names the size: bound what the model
+    returns."""
     CRASH = "crash"
+    """Kept for records that kill the process of their worker. Nothing gives it yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ class Worker:
         self._health = Health()
         self._metrics = WorkerMetrics(spec.route.worker, version("imgdiff"), common.profile)
         self._metrics.declare_reasons(str(reason) for reason in spec.reasons)
+        self._metrics.readiness(lambda: not self._health.unready())
         self._stop = threading.Event()
         self._drained = threading.Event()
         self._failed = threading.Event()

@@ -16,14 +16,25 @@ class ItemReason(StrEnum):
     """The closed set of reasons why an item is no caption."""
 
     NOT_UTF8 = "not_utf8"
+    """The text is not UTF-8. Convert the file."""
     NOT_JSON = "not_json"
+    """The line is not JSON. If the file is plain text, say so with `ingest.format`."""
     NO_CAPTION = "no_caption"
+    """The item has no text in the field of the caption. Name the field with `ingest.caption_field`."""
     EMPTY_CAPTION = "empty_caption"
+    """The caption is empty, or nothing but white space."""
     CAPTION_TOO_LONG = "caption_too_long"
+    """The caption has more characters than a record holds. Shorten it."""
     BAD_ID = "bad_id"
+    """The id is neither text nor a whole number, is empty, or begins with `#`. Name the field with
+    `ingest.id_field`."""
     ID_TOO_LONG = "id_too_long"
+    """The id has more characters than an id may have. Name another field, or shorten it."""
     DUPLICATE_ID = "duplicate_id"
+    """An earlier item of the same source has this id. Its records would take the place of the earlier one's: give each
+    caption an id of its own."""
     LINE_TOO_LONG = "line_too_long"
+    """The line has more bytes than are looked at. If the file is one JSON document, say so with `ingest.format`."""
 
 
 @dataclass(frozen=True, slots=True)

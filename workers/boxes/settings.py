@@ -32,6 +32,7 @@ class BoxesSettings(StageSettings):
     object_match_scale: MatchScale = MatchScale.ITC_COSINE
     """The scale that `object_match` is meant for; another one than the matcher's is a configuration error."""
     object_rule: ObjectRule = ObjectRule.EITHER
+    """Which of the two crops has to show an object of its caption."""
     swap_crops_of_second_boxes: bool = False
     """For boxes found in the second picture hold each crop against the other caption's words. Authors' code: true."""
     sort_by_difference: bool = True

@@ -7,4 +7,5 @@ class PairsReason(StrEnum):
     """The closed set of reject reasons of `pairs`."""
 
     BLANK_IMAGE = "blank_image"
-    """A picture is of one colour, such as the black one of a generator whose numbers overflowed."""
+    """A picture has fewer levels than `grey_levels` asks for, such as the black one of a generator whose numbers
+    overflowed."""

@@ -7,5 +7,6 @@ class QaReason(StrEnum):
     """The closed set of reject reasons of `qa`."""
 
     EMPTY_ANSWER = "empty_answer"
+    """The model says nothing about the difference."""
     ANSWER_TOO_LONG = "answer_too_long"
     """The answer is longer than a record holds."""

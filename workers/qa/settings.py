@@ -26,6 +26,8 @@ class QaSettings(StageSettings):
     box_padding: int = Field(default=5, ge=0, le=1_000)
     """Pixels that the red box is wider than the region on each side, within the picture."""
     line_width: int = Field(default=3, ge=1, le=100)
+    """Width in pixels of the red line."""
     bar_width: int = Field(default=20, ge=0, le=1_000)
     """Width in pixels of the black bar between the pictures shown side by side."""
     questions: tuple[Question, ...] = Field(default=QUESTIONS, min_length=1)
+    """One of them is chosen by the record's id."""
