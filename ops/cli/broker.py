@@ -1,5 +1,6 @@
 """`imgdiff broker`: a local Apache Kafka with nothing installed beforehand."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,15 @@ if TYPE_CHECKING:
     from ops.broker.local import BrokerStatus, LocalBroker
 
 
+home_option = click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".imgdiff"),
+    show_default=True,
+    help="Folder with the broker in it; that of the demo is .imgdiff/demo.",
+)
+
+
 @click.group()
 def broker() -> None:
     """A local Apache Kafka, in the background; its data under .imgdiff/broker."""
@@ -20,29 +30,32 @@ def broker() -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="Port to listen on, 0 for any.  [default: 9092 or the next]"
 )
+@home_option
 @json_option
-def start(port: int | None, as_json: bool) -> None:
+def start(port: int | None, home: Path, as_json: bool) -> None:
     """Start the broker and wait until it answers. The first start downloads 44 MB."""
-    _show(_local_broker().start(port), as_json)
+    _show(_local_broker(home).start(port), as_json)
 
 
 @broker.command()
-def stop() -> None:
+@home_option
+def stop(home: Path) -> None:
     """Stop the broker. Its data stay."""
-    _show(_local_broker().stop(), as_json=False)
+    _show(_local_broker(home).stop(), as_json=False)
 
 
 @broker.command()
+@home_option
 @json_option
-def status(as_json: bool) -> None:
+def status(home: Path, as_json: bool) -> None:
     """Say whether the broker runs, and where."""
-    _show(_local_broker().status(), as_json)
+    _show(_local_broker(home).status(), as_json)
 
 
-def _local_broker() -> "LocalBroker":
-    from ops.broker.local import LocalBroker
+def _local_broker(home: Path) -> "LocalBroker":
+    from ops.broker.local import HOME, LocalBroker
 
-    return LocalBroker()
+    return LocalBroker(home, jars=HOME / "jars")
 
 
 def _show(found: "BrokerStatus", as_json: bool) -> None:

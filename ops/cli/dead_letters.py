@@ -72,7 +72,7 @@ def show(settings: SettingsOptions, where: str, folder: Path | None) -> None:
     TOPIC/PARTITION/OFFSET is where its input lies, as the list gives it, or where the dead letter itself lies; the
     topic's prefix may be left out, as in pairs/3/17 or boxes.rejected/3/4.
     """
-    from ops.dead_letters.reading import letter_at
+    from ops.dead_letters.reading import NoSuchLetterError, letter_at
     from ops.dead_letters.showing import show as lines
     from schemas.headers import SourceCoordinates
 
@@ -81,7 +81,10 @@ def show(settings: SettingsOptions, where: str, folder: Path | None) -> None:
     except ValueError as error:
         raise click.UsageError(f"{where}: expected TOPIC/PARTITION/OFFSET, such as pairs/3/17") from error
     common = settings.layers().common()
-    found = letter_at(common, coordinates)
+    try:
+        found = letter_at(common, coordinates)
+    except NoSuchLetterError as error:
+        raise click.ClickException(str(error)) from error
     for line in lines(found):
         click.echo(line)
     if folder is not None:

@@ -78,6 +78,10 @@ def _print(result: "DemoResult", home: "DemoHome", stream: IO[str]) -> None:
         say(
             "The pictures are sketches: pictograms drawn by the profile `sketch`, not photographs, and no training data."
         )
+    say()
+    if not result.settings.own_cluster:
+        say(f"To look into its topics: imgdiff broker start --home {_relative(home.root)}, and afterwards")
+    say(f"imgdiff dead-letters list --settings {_relative(home.settings)}")
     if result.settings.own_cluster:
         say(f"The topics stay on your cluster, prefix {result.settings.layers.common().prefix}.")
 

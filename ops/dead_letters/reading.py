@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 from common.kafka import Admin, ConsumedRecord, Partition, read_to_end
-from common.runtime.errors import ConfigurationError
 from common.settings import CommonSettings
 from ops.dead_letters.records import record_of
 from schemas.dead_letters import DeadLetter, DeadLetterKind
@@ -21,6 +20,10 @@ STAGES = (INGEST, *(route.worker for route in ROUTES))
 
 _NOWHERE = sys.maxsize
 """An offset that lies behind every log's end: nothing of that partition is read."""
+
+
+class NoSuchLetterError(Exception):
+    """Nothing lies where somebody looked for a dead letter; the message says where that was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ def first_letters(settings: CommonSettings, wanted: Filter, limit: int | None) -
 def letter_at(settings: CommonSettings, where: SourceCoordinates) -> FoundLetter:
     """The dead letter that lies at `where`, or that was made of the input at `where`; a topic's prefix may be left out.
 
-    Raises ConfigurationError when there is none.
+    Raises NoSuchLetterError.
     """
     names = Names(settings.prefix)
     topic = names.plain_topic(where.topic)
@@ -139,7 +142,7 @@ def letter_at(settings: CommonSettings, where: SourceCoordinates) -> FoundLetter
             if record.offset == where.offset:
                 return _found(topic, record)
             break
-        raise ConfigurationError(f"no record at {where}: the topic does not have it (any more)")
+        raise NoSuchLetterError(f"no record at {where}: the topic does not have it (any more)")
     for holder in holders.get(topic, ()):
         # A dead letter lies in the partition with its input's number.
         for record in _one_partition(settings, Partition(names.topic(holder), where.partition), 0):
@@ -148,8 +151,8 @@ def letter_at(settings: CommonSettings, where: SourceCoordinates) -> FoundLetter
             if source and names.plain_topic(source.topic) == topic and source.offset == where.offset:
                 return found
     if topic in holders:
-        raise ConfigurationError(f"no dead letter of {where}: not in {' or '.join(holders[topic])}")
-    raise ConfigurationError(
+        raise NoSuchLetterError(f"no dead letter of {where}: not in {' or '.join(holders[topic])}")
+    raise NoSuchLetterError(
         f"topic {where.topic}: expected one of {', '.join([*holders, *Filter().topics()])}, with or without prefix"
     )
 
@@ -158,7 +161,7 @@ def _one_partition(settings: CommonSettings, partition: Partition, offset: int) 
     with Admin(settings.kafka) as admin:
         count = admin.partition_counts().get(partition.topic, 0)
     if partition.index >= count:
-        raise ConfigurationError(
+        raise NoSuchLetterError(
             f"topic {partition.topic} has {count} partitions, not one with number {partition.index}"
         )
     start = {Partition(partition.topic, index): _NOWHERE for index in range(count)} | {partition: offset}

@@ -54,7 +54,7 @@ def on_broker(settings: DemoSettings, bootstrap_servers: str) -> DemoSettings:
 def write_settings(settings: DemoSettings, path: Path) -> None:
     """Leave a settings file with which other commands find the run's records, pictures and dataset."""
     values = settings.layers.values
-    found = {key: _value(values, key) for key in (*IMPOSED, *([BOOTSTRAP] if settings.own_cluster else []))}
+    found = {key: _value(values, key) for key in (*IMPOSED, *SUGGESTED, *([BOOTSTRAP] if settings.own_cluster else []))}
     # TOML's basic strings are JSON's.
     path.write_text("".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in found.items()))
 

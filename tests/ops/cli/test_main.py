@@ -1,0 +1,117 @@
+"""The command line as people meet it: quick help, one line for a mistake, and the exit code that says which."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ops.cli.main import COMMANDS, INTERRUPTED, main
+
+HEAVY = ("pydantic", "numpy", "kafka", "PIL", "pyarrow", "rich", "torch", "common.settings", "common.kafka")
+HELP_S = 0.5
+
+
+def imgdiff(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from ops.cli.main import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=60, cwd=cwd
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from ops.cli.main import main; code = main(sys.argv[1:]); "
+        f"print([m for m in {HEAVY!r} if m in sys.modules], code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[] 0"
+    assert done.stdout.startswith("Usage: imgdiff")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["ingest", "--help"]])
+def test_help_answers_at_once(arguments: list[str]) -> None:
+    def seconds() -> float:
+        began = time.perf_counter()
+        assert imgdiff(*arguments).returncode == 0
+        return time.perf_counter() - began
+
+    # The machine may be busy with something else for one of them.
+    assert min(seconds() for _ in range(3)) < HELP_S
+
+
+def test_every_command_is_where_the_table_says() -> None:
+    for name, lazy in COMMANDS.items():
+        command = lazy.load()
+        assert command.name == name
+        assert command.help
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["brokr"], 64, "imgdiff: No such command 'brokr'. Did you mean 'broker'? (see imgdiff --help)"),
+        (["status", "--wach"], 64, "imgdiff status: No such option '--wach'."),
+        (["worker", "bxes"], 64, "imgdiff worker: no worker 'bxes', expected one of edits, pairs, boxes, region-captions"),
+        (["up", "--workers", "bxes=3"], 64, "imgdiff up: --workers bxes=3: expected NAME=N"),
+        (["up", "--workers", "boxes=-1"], 64, "imgdiff up: --workers boxes=-1: expected NAME=N"),
+        (["up", "--set", "http.port=80"], 78, "imgdiff: setting `http.port` (from --set http.port): found 80, expected 0"),
+        (["demo", "--captions", "/nowhere.txt"], 64, "imgdiff demo: Invalid value for '--captions'"),
+        (["dead-letters", "show", "pairs"], 64, "imgdiff dead-letters show: pairs: expected TOPIC/PARTITION/OFFSET"),
+        (["dead-letters", "list", "--stage", "bxes"], 64, "imgdiff dead-letters list: no stage 'bxes', expected one of"),
+        (["settings", "--set", "prefix=?"], 78, "imgdiff: setting `prefix` (from --set prefix)"),
+        (["settings", "--settings", "/nowhere.toml"], 78, "imgdiff: settings file /nowhere.toml: No such file"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(arguments: list[str], code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(line)
+    assert said.err.count("\n") == 1
+
+
+def test_without_a_command_it_shows_help_and_says_that_one_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 64
+    assert "Commands:" in capsys.readouterr().err
+
+
+def test_a_broker_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    done = imgdiff("status", "--set", "kafka.bootstrap_servers=127.0.0.1:1", cwd=tmp_path)
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1
+    assert "127.0.0.1:1" in done.stderr
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("common.settings.load_layers", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["settings"])
+
+
+def test_ctrl_c_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("common.settings.load_layers", interrupted)
+    assert main(["settings"]) == INTERRUPTED
+    assert capsys.readouterr().err.strip() == ""
+
+
+def test_settings_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["settings", "--json", "--set", "boxes.batch_size=3"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["boxes.batch_size"] == {"value": 3, "from": "--set boxes.batch_size"}
+
+
+def test_settings_that_were_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["settings", "--changed", "--set", "boxes.batch_size=3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "boxes.batch_size\t3\t--set boxes.batch_size" in lines
+    assert not any("default" in line for line in lines)
