@@ -1,0 +1,42 @@
+# `make demo` and `make test` do all the set-up themselves; Python 3.11 or later, make and pip are all they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint docs clean
+
+help:  ## Show this.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: $(VENV)/.local  ## Run the whole stream here on a few hundred captions.
+	$(BIN)/imgdiff demo $(ARGS)
+
+test: lint  ## Lint, types, import contracts, and all tests.
+	$(BIN)/pytest -q tests/schemas tests/common tests/workers tests/ops tests/integration
+
+lint: $(VENV)/.dev  ## Lint, types and import contracts alone.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev  ## Write the generated pages of docs/ again.
+	$(BIN)/python -m ops.docs
+
+clean:  ## Remove the environment and everything that ran here. Stop a local broker first: imgdiff broker stop.
+	rm -rf $(VENV) .imgdiff build *.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); name one with make PYTHON=python3.12" >&2; exit 78; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.local: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,dev]'
+	@touch $@ $(VENV)/.local
