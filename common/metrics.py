@@ -20,10 +20,15 @@ class WorkPhase(StrEnum):
     """Where a worker's threads spend their seconds."""
 
     POLL = "poll"
+    """The poll thread asking for records, whether there are any or not."""
     PREFETCH = "prefetch"
+    """The prefetch threads decoding records and fetching their pictures."""
     STAGE = "stage"
+    """The stage thread in the stage, that is in the models."""
     STORE = "store"
+    """The commit thread waiting for pictures to be stored."""
     COMMIT = "commit"
+    """The commit thread in a transaction."""
     WAIT = "wait"
     """The stage thread waiting for records: the worker is faster than what feeds it."""
 
@@ -32,7 +37,9 @@ class TransactionResult(StrEnum):
     """How a transaction ended. `failed` includes those whose outcome only the committed offsets know."""
 
     COMMITTED = "committed"
+    """It took effect."""
     FAILED = "failed"
+    """The worker began anew from what is committed; nothing is lost, work is repeated."""
     SKIPPED = "skipped"
     """Not begun: the membership or the ownership of everything in it was gone."""
 
@@ -41,8 +48,11 @@ class RebalanceEvent(StrEnum):
     """What a rebalance did to this worker."""
 
     ASSIGNED = "assigned"
+    """It was given partitions."""
     REVOKED = "revoked"
+    """It had to give partitions away, and could finish what it had begun."""
     LOST = "lost"
+    """The group took it for dead: what it had begun was dropped."""
 
 
 class WorkerMetrics:

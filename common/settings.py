@@ -10,9 +10,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
 
 from common.runtime.errors import ConfigurationError
+from schemas.base import Frozen
 from schemas.topics import INGEST, ROUTES
 
 ENVIRONMENT_PREFIX = "IMGDIFF_"
@@ -29,6 +30,18 @@ class Section(BaseModel):
     """A group of settings. An unknown key is an error. The docstring under a field is its description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_the_defaults(cls, values: Any) -> Any:
+        """A table that gives one side of some bounds leaves the other side as it is by default, not open."""
+        if not isinstance(values, dict):
+            return values
+        defaults = {key: field.default for key, field in cls.model_fields.items() if isinstance(field.default, Frozen)}
+        return {
+            key: {**defaults[key].model_dump(), **value} if key in defaults and isinstance(value, dict) else value
+            for key, value in values.items()
+        }
 
 
 SectionT = TypeVar("SectionT", bound=Section)

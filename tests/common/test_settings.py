@@ -110,6 +110,19 @@ def test_tables_are_merged_key_by_key() -> None:
     assert layers.origins["qa.window.high"] == "--set qa.window.high"
 
 
+@pytest.mark.parametrize(
+    ("flags", "window"),
+    [
+        (["qa.window.low=0.5"], Bounds(low=0.5, high=0.98)),
+        (["qa.window.high=1"], Bounds(low=0.9, high=1.0)),
+        (["qa.window.high_inclusive=true"], Bounds(low=0.9, high=0.98, high_inclusive=True)),
+        (['qa.window={"high": null}'], Bounds(low=0.9)),
+    ],
+)
+def test_one_side_of_bounds_leaves_the_other_as_it_is(flags: list[str], window: Bounds) -> None:
+    assert example(load_layers({}, flags=flags)).window == window
+
+
 def test_an_underscore_may_be_a_dash_in_a_flag() -> None:
     layers = load_layers({}, flags=["region-captions.batch-size=3"])
     assert layers.values["region_captions"]["batch_size"] == "3"

@@ -9,7 +9,7 @@ class BoxesReason(StrEnum):
     NO_OBJECT_WORDS = "no_object_words"
     """The captions do not differ in the nouns that the object rule needs."""
     PAIR_TOO_DIFFERENT = "pair_too_different"
-    """The cosine of the two pictures lies below `pair_similarity`: more than one object has changed."""
+    """The cosine of the two pictures lies below `pair_similarity`: more has changed than the object."""
     PAIR_TOO_SIMILAR = "pair_too_similar"
     """The cosine of the two pictures lies above `pair_similarity`: the edit barely shows."""
     NO_SEGMENTS = "no_segments"

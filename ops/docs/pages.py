@@ -1,0 +1,14 @@
+"""The table of pages."""
+
+from collections.abc import Callable, Mapping
+
+from ops.docs.metrics import metrics_page
+from ops.docs.reasons import reasons_page
+from ops.docs.settings import settings_page
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "metrics.md": metrics_page,
+    "reasons.md": reasons_page,
+    "settings.md": settings_page,
+}
+"""What each file of `docs/` that is generated holds."""
