@@ -167,6 +167,7 @@ class Supervisor:
         watched.started_at = time.monotonic()
         watched.reader = threading.Thread(target=self._read, args=(watched, process), daemon=True)
         watched.reader.start()
+        self._write(program.name, f"started as process {process.pid}")
 
     def _died(self, watched: _Watched, code: int, now: float) -> None:
         self._join(watched)

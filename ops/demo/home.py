@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from common.runtime.errors import ConfigurationError
 from ops.broker import local
@@ -56,18 +57,28 @@ class DemoHome:
 
         Raises ConfigurationError when another demo is at work in it, or it can not be written.
         """
-        lock_path = self.root.with_suffix(".lock")
-        try:
-            lock_path.parent.mkdir(parents=True, exist_ok=True)
-            with lock_path.open("ab") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise ConfigurationError(f"another demo runs in {self.root.parent}: one at a time") from error
+        lock = self._opened_lock()
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigurationError(f"another demo runs in {self.root.parent}: one at a time") from error
+            try:
                 self._empty()
-                yield
+            except OSError as error:
+                raise self._unusable(error) from error
+            yield
+
+    def _opened_lock(self) -> IO[bytes]:
+        path = self.root.with_suffix(".lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("ab")
         except OSError as error:
-            raise ConfigurationError(f"demo folder {error.filename or self.root}: {error.strerror or error}") from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> ConfigurationError:
+        return ConfigurationError(f"demo folder {error.filename or self.root}: {error.strerror or error}")
 
     def _empty(self) -> None:
         if self.root.exists():

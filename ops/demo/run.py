@@ -25,6 +25,7 @@ from ops.supervisor import Supervisor
 from ops.topics import create_topics
 from ops.up.programs import WorkerPrograms
 from schemas.topics import INGEST
+from workers.dataset.shards import ShardStore
 
 CAPTIONS = Path(__file__).with_name("captions.txt")
 """Everyday scenes, one sentence per line."""
@@ -71,6 +72,7 @@ def run_demo(
         common = settings.layers.common()
         write_settings(settings, home.settings)
         Blobs(common.blobs).initialise()
+        ShardStore(str(home.dataset), {}).initialise()
         create_topics(common)
         interrupt.from_now_on_only_ask()
         started = time.monotonic()
@@ -128,13 +130,15 @@ def _watch(
                 raise KeyboardInterrupt
             supervisor.look()
             _check_alive(supervisor)
+            # Asked before the status is read: a status from before the last caption says nothing about the end.
+            fed = feeding.done()
             status = reader.read()
             progress.show(status)
-            if feeding.done():
+            if fed:
                 result = feeding.result()
                 if not status.lag and not status.gaps():
                     return status, result
-            if patience.exhausted(status, fed=feeding.done()):
+            if patience.exhausted(status, fed=fed):
                 return status, _given_up(feeding, status)
 
 

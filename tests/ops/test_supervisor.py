@@ -28,7 +28,8 @@ class Log:
         self.lines.append((name, line))
 
     def of(self, name: str) -> list[str]:
-        return [line for who, line in self.lines if who == name]
+        """What it said, and what became of it."""
+        return [line for who, line in self.lines if who == name and not line.startswith("started as process ")]
 
 
 @pytest.fixture
