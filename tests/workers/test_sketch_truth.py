@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from common.models.sketch.truth import Defect
-from schemas.geometry import Box
 from schemas.qa import DifferenceQa
 from schemas.record import Record
+from tests.common.models.sketch.regions import best_iou
 from tests.workers.chain import StageRun, run_chain, truth_of
 
 DEFECTS = {
@@ -34,13 +34,6 @@ def runs() -> Mapping[str, StageRun]:
 
 def samples(runs: Mapping[str, StageRun]) -> list[DifferenceQa]:
     return [record for record in runs["qa"].passed if isinstance(record, DifferenceQa)]
-
-
-def best_iou(box: Box, truths: list[list[int]]) -> float:
-    return max(
-        (box.iou(Box(x0=x0, y0=y0, x1=x1, y1=y1, width=box.width, height=box.height)) for x0, y0, x1, y1 in truths),
-        default=0.0,
-    )
 
 
 def test_most_captions_with_a_known_object_become_samples(runs: Mapping[str, StageRun]) -> None:

@@ -9,7 +9,7 @@ from common.models.sketch.truth import Defect
 from common.models.sketch.vocabulary import CONCEPTS
 from schemas.geometry import Box
 from tests.common.models.sketch.cases import Case, cases, draw
-from tests.common.models.sketch.chain import marked
+from tests.common.models.sketch.regions import marked
 
 KINDS = {concept.name: concept.kind for concept in CONCEPTS}
 

@@ -16,7 +16,7 @@ from common.models.sketch.truth import Defect
 from common.models.sketch.vocabulary import CONCEPTS
 from schemas.geometry import Box
 from tests.common.models.sketch.cases import EDITABLE, Case, cases, draw
-from tests.common.models.sketch.chain import truth_iou
+from tests.common.models.sketch.regions import best_iou
 
 KINDS = {concept.name: concept.kind for concept in CONCEPTS}
 
@@ -98,7 +98,7 @@ def test_segments_cover_every_object(some: list[Case]) -> None:
         pair = draw(case)
         (segments,) = SketchSegmenter().segment([pair.first])
         places = [*pair.truth["boxes"], *(box for _, box in pair.truth["others"])]
-        covered += [max(truth_iou(segment, [place]) for segment in segments) >= 0.5 for place in places]
+        covered += [max(best_iou(segment, [place]) for segment in segments) >= 0.5 for place in places]
     assert np.mean(covered) >= 0.97
 
 
