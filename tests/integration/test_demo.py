@@ -141,7 +141,7 @@ def test_on_a_cluster_of_the_user_s_own(folder: Path, broker: str, prefix: str) 
     code, out, err = run(folder, *arguments, IMGDIFF_KAFKA__BOOTSTRAP_SERVERS=broker)
     assert code == 0, err
     check_adds_up(json.loads(out))
-    assert f"The topics stay on your cluster, prefix {prefix}-demo-" in err
+    assert f"the topics stay on your cluster, prefix {prefix}-demo-" in err
     assert not (folder / ".imgdiff" / "demo" / "broker").exists()
     with Admin(settings) as admin:
         found = admin.partition_counts()
