@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.settings import CommonSettings, Layers, Section, section_of
+from common.settings import CommonSettings, Layers, Section, is_secret, section_of
 from ops.ingest.settings import IngestSettings
 from ops.workers import WORKERS, spec_of
 from schemas.topics import INGEST
@@ -13,7 +13,6 @@ from schemas.topics import INGEST
 DEFAULT = "default"
 HIDDEN = "**********"
 
-_SECRET = re.compile(r"password|secret|token|credential|api_?key", re.IGNORECASE)
 _LOGIN_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -52,7 +51,7 @@ def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _shown(key: str, value: Any) -> Any:
-    if value and _SECRET.search(key):
+    if value and is_secret(key):
         return HIDDEN
     return _LOGIN_IN_URL.sub(f"{HIDDEN}@", value) if isinstance(value, str) else value
 

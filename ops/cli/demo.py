@@ -1,5 +1,6 @@
 """`imgdiff demo`: the whole stream on this machine, with nothing but this package."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -79,11 +80,18 @@ def _print(result: "DemoResult", home: "DemoHome", stream: IO[str]) -> None:
             "The pictures are sketches: pictograms drawn by the profile `sketch`, not photographs, and no training data."
         )
     say()
-    if not result.settings.own_cluster:
-        say(f"To look into its topics: imgdiff broker start --home {_relative(home.root)}, and afterwards")
-    say(f"imgdiff dead-letters list --settings {_relative(home.settings)}")
+    say("To look further:")
     if result.settings.own_cluster:
-        say(f"The topics stay on your cluster, prefix {result.settings.layers.common().prefix}.")
+        say(f"  the topics stay on your cluster, prefix {result.settings.layers.common().prefix}")
+    else:
+        say(f"  {_program()} broker start --home {_relative(home.root)}")
+    say(f"  {_program()} dead-letters list --settings {_relative(home.settings)}")
+
+
+def _program() -> str:
+    """How this program is called here: by its name, or by its path where the shell would not find it."""
+    beside_python = Path(sys.executable).with_name("imgdiff")
+    return "imgdiff" if shutil.which("imgdiff") or not beside_python.exists() else str(_relative(beside_python))
 
 
 def _relative(path: Path) -> Path:
