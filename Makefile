@@ -22,8 +22,9 @@ lint: $(VENV)/.dev  ## Lint, types and import contracts alone.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.dev  ## Write the generated pages of docs/ again.
+docs: $(VENV)/.dev  ## Write the generated pages of docs/ and the dashboard again.
 	$(BIN)/python -m ops.docs
+	$(BIN)/python -m ops.grafana
 
 clean:  ## Remove the environment and everything that ran here. Stop a local broker first: imgdiff broker stop.
 	rm -rf $(VENV) .imgdiff build *.egg-info
