@@ -35,7 +35,8 @@ class Record(Frozen):
 
     def images(self) -> dict[str, ImageRef]:
         """The pictures that this record refers to, by field name."""
-        return {name: getattr(self, name) for name in image_fields(type(self))}
+        fields = image_fields(type(self))
+        return {name: getattr(self, name) for name in fields} if fields else {}
 
     def with_images(self, stored: Mapping[str, ImageRef]) -> Self:
         """This record with the stored pictures in place of the new ones. Raises KeyError for one that was not emitted."""
