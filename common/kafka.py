@@ -68,6 +68,10 @@ REQUEST_TIMEOUT_MS = 10_000
 BACKOFF_MAX_MS = 2_000
 DRAIN_POLL_S = 0.02
 
+BATCH_OVERHEAD_BYTES = 128
+"""More than the 61 bytes of a batch and the at most 36 of a record around key, value and headers (format version 2)."""
+VARINT_BYTES = 5
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Partition:
@@ -107,6 +111,12 @@ class Message:
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
     partition: int | None = None
+
+    @property
+    def size(self) -> int:
+        """At least the bytes that the record takes, alone in its batch: what `max.message.bytes` is compared with."""
+        headers = sum(len(name.encode()) + len(value) + 2 * VARINT_BYTES for name, value in self.headers)
+        return BATCH_OVERHEAD_BYTES + len(self.key or b"") + len(self.value or b"") + headers
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Dead letters: the input byte for byte, with headers that say why it did not make it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import RootModel
 
@@ -31,8 +31,11 @@ MAX_DETAIL_CHARS = 2_000
 MAX_MESSAGE_CHARS = 1_000
 MAX_TRACEBACK_CHARS = 4_000
 MAX_CANDIDATES = 64
-"""With these bounds the added headers stay far below the difference between the two topics' `max.message.bytes`."""
+MAX_SCORES_BYTES = 64 * 1024
+"""Of the scores, and again of the candidates: those that fit are kept. With these bounds the added headers stay far
+below the difference between the two topics' `max.message.bytes`."""
 
+T = TypeVar("T")
 
 _ScoresModel = RootModel[Scores]
 _CandidatesModel = RootModel[tuple[Candidate, ...]]
@@ -95,7 +98,7 @@ class DeadLetter:
         texts = {
             KIND: str(self.kind),
             REASON: self.reason,
-            SCORES: _json({name: score.model_dump(mode="json") for name, score in self.scores.items()}),
+            SCORES: _json(dict(_fitting((name, score.model_dump(mode="json")) for name, score in self.scores.items()))),
             SOURCE: f"{self.source}/{self.source_timestamp:.3f}",
             WORKER: self.worker,
             SETTINGS: self.settings_digest,
@@ -103,7 +106,9 @@ class DeadLetter:
             FAILED_AT: f"{self.failed_at:.3f}",
         }
         if self.candidates:
-            texts[CANDIDATES] = _json([c.model_dump(mode="json") for c in self.candidates[:MAX_CANDIDATES]])
+            texts[CANDIDATES] = _json(
+                list(_fitting(c.model_dump(mode="json") for c in self.candidates[:MAX_CANDIDATES]))
+            )
         if self.detail:
             texts[DETAIL] = self.detail[:MAX_DETAIL_CHARS]
         if self.error is not None:
@@ -158,6 +163,16 @@ def attempt_of(headers: Headers) -> int:
     """Which attempt at this input this is: 1, or one more than that of the dead letter that was sent again."""
     text = text_header(headers, ATTEMPT)
     return int(text) + 1 if text is not None and text.isascii() and text.isdigit() and len(text) < 7 else 1
+
+
+def _fitting(parts: Iterable[T]) -> Iterator[T]:
+    """The first parts that together are no more than MAX_SCORES_BYTES of JSON."""
+    size = 0
+    for part in parts:
+        size += len(_json(part)) + 1
+        if size > MAX_SCORES_BYTES:
+            return
+        yield part
 
 
 def _json(value: Any) -> str:

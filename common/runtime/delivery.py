@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from common.blobs import Blobs
@@ -73,16 +73,17 @@ class TopicDelivery:
 
     def prepare(self, finished: Finished, wanted: Callable[[], bool]) -> Prepared:
         outcome = finished.outcome
-        if isinstance(outcome, Emit):
-            try:
+        try:
+            if isinstance(outcome, Emit):
                 return Prepared(finished, outcome, self._messages(finished, outcome, wanted))
-            except NotWantedError:
-                raise
-            except _OutputTooLargeError as error:
-                outcome = Failed(DeadLetterKind.POISON, PoisonReason.OUTPUT_TOO_LARGE, detail=str(error))
-            except Exception as error:
-                outcome = Failed(DeadLetterKind.POISON, PoisonReason.EXCEPTION, error=error_info(error))
-        return Prepared(finished, outcome, [self._dead_letters.message(finished.fetched, outcome)])
+            return Prepared(finished, outcome, [self._dead_letters.message(finished.fetched, outcome)])
+        except NotWantedError:
+            raise
+        except _OutputTooLargeError as error:
+            failed = Failed(DeadLetterKind.POISON, PoisonReason.OUTPUT_TOO_LARGE, detail=str(error))
+        except Exception as error:
+            failed = Failed(DeadLetterKind.POISON, PoisonReason.EXCEPTION, error=error_info(error))
+        return Prepared(finished, failed, [self._dead_letters.message(finished.fetched, failed)])
 
     def seal(self, partition: Partition, prepared: Sequence[Prepared], wanted: Callable[[], bool]) -> ShardMark | None:
         return None
@@ -121,15 +122,12 @@ class TopicDelivery:
             raise TypeError(f"the stage made a {record.schema_name()} record, its topic is {self._writes}")
         step = self._trail_step(finished, emit, index)
         completed = record.with_images(stored).model_copy(update={"trail": (*record.trail, step)})
-        value = codec.encode(completed)
-        if len(value) > MAX_RECORD_BYTES:
-            raise _OutputTooLargeError(f"{record.schema_name()} of {len(value)} bytes, at most {MAX_RECORD_BYTES}")
         source = finished.fetched.record
         part = OutcomePart(index, len(emit.records))
-        return Message(
+        message = Message(
             topic=self._output_topic,
             key=record.caption_id.encode(),
-            value=value,
+            value=codec.encode(completed),
             headers=[
                 (headers.SCHEMA, record.schema_name().encode()),
                 (headers.SOURCE, str(coordinates(finished.fetched)).encode()),
@@ -140,6 +138,9 @@ class TopicDelivery:
             # Equal partition counts keep a caption's records in one partition, and a batch in few partitions.
             partition=source.partition.index,
         )
+        if message.size > MAX_RECORD_BYTES:
+            raise _OutputTooLargeError(f"{record.schema_name()} of {message.size} bytes, at most {MAX_RECORD_BYTES}")
+        return message
 
 
 class DeadLetterWriter:
@@ -166,23 +167,21 @@ class DeadLetterWriter:
             candidates=outcome.dropped if isinstance(outcome, Reject) else (),
             error=outcome.error if isinstance(outcome, Failed) else None,
         )
-        value = source.value
-        if value is not None and len(value) + _size(source.headers) > MAX_DEAD_LETTER_BYTES - HEADROOM_BYTES:
-            # Only a topic that somebody reconfigured can hold such a record; it stays where it came from.
-            value = b""
-        if value is None and source.key is None:
-            value = b""  # the client can not send a record that has neither
-        return Message(
+        whole = Message(
             topic=self._topics[isinstance(outcome, Reject)],
             key=source.key,
-            value=value,
+            # The client can not send a record that has neither key nor value.
+            value=b"" if source.value is None and source.key is None else source.value,
             headers=[*input_headers(source.headers), *letter.headers()],
             partition=source.partition.index,
         )
-
-
-HEADROOM_BYTES = 512 * 1024
-"""More than the headers of a dead letter can take."""
+        if whole.size <= MAX_DEAD_LETTER_BYTES:
+            return whole
+        # Compressed, or on a topic that somebody reconfigured, an input can be larger; it stays where it came from.
+        without_value = replace(whole, value=b"")
+        if without_value.size <= MAX_DEAD_LETTER_BYTES:
+            return without_value
+        return replace(without_value, key=None, headers=letter.headers())
 
 
 class _OutputTooLargeError(Exception):
@@ -209,7 +208,3 @@ def _reason_of(outcome: Outcome) -> str:
     if isinstance(outcome, Emit):
         raise TypeError("an input that passes on has no dead letter")
     return str(outcome.reason)
-
-
-def _size(pairs: headers.Headers) -> int:
-    return sum(len(name) + len(value) for name, value in pairs)
