@@ -12,11 +12,12 @@ from common.runtime.flight import Failed, Fetched, Finished, Loaded
 from common.runtime.stage import Emit, Reject, Task
 from schemas.captions import Caption
 from schemas.codec import MAX_RECORD_BYTES
-from schemas.dead_letters import Candidate, DeadLetter, DeadLetterKind, ErrorInfo, PoisonReason
+from schemas.dead_letters import DeadLetter, DeadLetterKind, ErrorInfo, PoisonReason
 from schemas.edits import Edit
 from schemas.invalid import InvalidReason, InvalidRecord
 from schemas.scores import Bounds
 from schemas.topics import EDITS, MAX_DEAD_LETTER_BYTES, Names
+from schemas.trail import Candidate
 
 T = TypeVar("T")
 NAMES = Names("imgdiff")

@@ -14,7 +14,7 @@ from common.runtime.stage import Emit, Task
 from schemas.counters import OffsetMetadata, ShardMark
 from schemas.dead_letters import DeadLetterKind, PoisonReason
 from schemas.qa import DifferenceQa
-from workers.dataset.schema import Sample, row_of
+from workers.dataset.schema import Sample, rows_of, schema
 from workers.dataset.shards import ShardStore, shard_name
 
 log = logging.getLogger(__name__)
@@ -27,13 +27,14 @@ class ShardDelivery:
         self._shards = shards
         self._dead_letters = dead_letters
         self._retry = retry
+        self._schema = schema()
 
     def prepare(self, finished: Finished, wanted: Callable[[], bool]) -> Prepared:
         """See that the sample makes a row: later it could no longer be dead-lettered without its neighbours."""
         outcome = finished.outcome
         if isinstance(outcome, Emit):
             try:
-                row_of(_sample_of(finished))
+                rows_of([_sample_of(finished)], self._schema)
                 return Prepared(finished, outcome, [])
             except Exception as error:
                 outcome = Failed(DeadLetterKind.POISON, PoisonReason.EXCEPTION, error=error_info(error))

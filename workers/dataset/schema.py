@@ -155,8 +155,13 @@ COLUMNS: Sequence[Column] = (
 """In the order in which a viewer shows them."""
 
 
+def rows_of(samples: Sequence[Sample], arrow: pa.Schema) -> pa.RecordBatch:
+    """The samples as rows of `schema()`. Raises whatever a value that no column can hold brings about."""
+    return pa.RecordBatch.from_pylist([row_of(sample) for sample in samples], schema=arrow)
+
+
 def row_of(sample: Sample) -> dict[str, Any]:
-    """The sample as a row. Raises whatever a value that no column can hold brings about."""
+    """The sample's values by column."""
     return {column.name: column.value(sample) for column in COLUMNS}
 
 

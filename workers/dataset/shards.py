@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from common.runtime.errors import TransientError
 from common.storage import Storage
 from schemas.counters import ShardMark
-from workers.dataset.schema import Sample, row_of, schema
+from workers.dataset.schema import Sample, rows_of, schema
 
 PENDING = "pending"
 DATA = "data"
@@ -151,7 +151,7 @@ def write_rows(file: IO[bytes], samples: Sequence[Sample]) -> None:
         write_page_index=True,
     ) as writer:
         for group in _row_groups(samples):
-            writer.write_batch(pa.RecordBatch.from_pylist([row_of(sample) for sample in group], schema=arrow))
+            writer.write_batch(rows_of(group, arrow))
 
 
 def _row_groups(samples: Sequence[Sample]) -> Iterator[list[Sample]]:

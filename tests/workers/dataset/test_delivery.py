@@ -15,7 +15,8 @@ from schemas.counters import Counters, OffsetMetadata, ShardMark
 from schemas.dead_letters import DeadLetter, DeadLetterKind, PoisonReason
 from schemas.invalid import InvalidReason
 from schemas.topics import DATASET, Names
-from tests.workers.dataset.samples import TRAIL, sample
+from schemas.trail import TrailStep
+from tests.workers.dataset.samples import sample
 from workers.dataset.delivery import ShardDelivery
 from workers.dataset.shards import ShardStore
 from workers.dataset.stage import DatasetStage
@@ -93,9 +94,16 @@ def test_what_is_no_sample_goes_to_the_dead_letters_and_no_row(delivery: ShardDe
     assert delivery.seal(PARTITION, part, wanted) is None
 
 
-def test_a_sample_that_makes_no_row_fails_alone(delivery: ShardDelivery, shards: ShardStore) -> None:
-    unprintable = (*TRAIL, TRAIL[0].model_copy(update={"truth": {"raw": b"\xff"}}))
-    part = prepared(delivery, finished(1), finished(2, trail=unprintable), finished(3))
+@pytest.mark.parametrize(
+    "odd",
+    [
+        TrailStep(stage="qa", worker_version="1", settings_digest="0", truth={"raw": b"\xff"}),
+        TrailStep(stage="pairs", worker_version="1", settings_digest="0", seed=2**63),
+    ],
+    ids=["no JSON", "no 64-bit integer"],
+)
+def test_a_sample_that_makes_no_row_fails_alone(delivery: ShardDelivery, shards: ShardStore, odd: TrailStep) -> None:
+    part = prepared(delivery, finished(1), finished(2, trail=(odd,)), finished(3))
     poisoned = part[1].outcome
     assert isinstance(poisoned, Failed)
     assert poisoned.reason == PoisonReason.EXCEPTION
