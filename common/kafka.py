@@ -216,12 +216,15 @@ class GroupConsumer:
         if self._consumer.partitions_for_topic(topic) is None:
             self._consumer.close(autocommit=False, timeout_ms=1_000)
             raise ConfigurationError(f"topic {topic} does not exist: create the topics with `imgdiff topics create`")
-        self._consumer.subscribe([topic], listener=_ListenerAdapter(self._consumer, listener))
+        self._listener = _ListenerAdapter(self._consumer, listener)
+        self._consumer.subscribe([topic], listener=self._listener)
 
     def poll(self, timeout_s: float, max_records: int) -> list[Fetched]:
         """What has arrived. After an exception the consumer must never be polled again: close it and build another."""
         polled = self._consumer.poll(timeout_ms=int(timeout_s * 1_000), max_records=max_records)
         self._revive_forgotten_join()
+        if self._listener.renewed():
+            return []  # from positions that are void
         fetched = []
         for tp, records in polled.items():
             partition = _partition(tp)
@@ -284,7 +287,7 @@ class GroupConsumer:
         return Membership(
             generation=metadata.generation_id,
             member_id=metadata.member_id or "",
-            stable=metadata.state == MemberState.STABLE,
+            stable=metadata.state == MemberState.STABLE and metadata.member_id == self._listener.member_id,
             client_metadata=metadata,
         )
 
@@ -293,13 +296,35 @@ class GroupConsumer:
 
 
 class _ListenerAdapter(AsyncConsumerRebalanceListener):  # type: ignore[misc]
-    """Lets a listener wait for work in flight inside a revoke while heartbeats go on."""
+    """Lets a listener wait for work in flight inside a revoke while heartbeats go on.
+
+    A member that is evicted while it joins comes back under another id, and the client does not say that anything was
+    lost: it finds its old partitions in the new assignment and takes them for kept, although others may have worked on
+    them meanwhile. So the id under which partitions were given is remembered, and with another id they are given anew.
+    """
 
     def __init__(self, consumer: KafkaConsumer, listener: RebalanceListener) -> None:
         self._consumer = consumer
         self._listener = listener
+        self.member_id = ""
+        """The membership that what is owned was given to."""
+
+    def renewed(self) -> bool:
+        """Whether this is another membership than before; everything that it owns is then lost, and assigned."""
+        metadata = self._consumer.group_metadata()
+        if metadata.state != MemberState.STABLE or metadata.member_id in {"", self.member_id}:
+            return False
+        before, self.member_id = self.member_id, metadata.member_id
+        kept = self._consumer.assignment()
+        if not before or not kept:
+            return False
+        self._consumer.pause(*kept)
+        self._listener.lost([_partition(tp) for tp in kept])
+        self._listener.assigned([_partition(tp) for tp in kept])
+        return True
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self.renewed()
         # Nothing may be fetched before the committed counters have been read; paused here, they are resumed by the
         # poll thread.
         self._consumer.pause(*assigned)
@@ -307,11 +332,16 @@ class _ListenerAdapter(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         partitions = [_partition(tp) for tp in revoked]
+        if self._consumer.group_metadata().member_id != self.member_id:
+            self._listener.lost(partitions)
+            self.renewed()
+            return
         self._listener.revoking(partitions)
         while not self._listener.revoke_settled(partitions):
             await _LoopSleep(DRAIN_POLL_S)
 
     async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
+        self.member_id = ""
         self._listener.lost([_partition(tp) for tp in lost])
 
 
