@@ -543,12 +543,17 @@ class Admin:
     @_again_while_settling
     def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """The last stable offset of each: what a reader of committed records can reach."""
-        return self._list_offsets(partitions, latest=True)
+        return self._list_offsets(partitions, OffsetSpec.LATEST)
+
+    @_again_while_settling
+    def log_ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The end of each log, what belongs to open transactions included."""
+        return self._list_offsets(partitions, OffsetSpec.LATEST, IsolationLevel.READ_UNCOMMITTED)
 
     @_again_while_settling
     def log_starts(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """The first offset that each log still has."""
-        return self._list_offsets(partitions, latest=False)
+        return self._list_offsets(partitions, OffsetSpec.EARLIEST)
 
     @_again_while_settling
     def remove_member(self, group: str, instance: str) -> None:
@@ -572,13 +577,16 @@ class Admin:
         described: list[dict[str, Any]] = self._admin.describe_topics(names)
         return described
 
-    def _list_offsets(self, partitions: Collection[Partition], *, latest: bool) -> dict[Partition, int]:
+    def _list_offsets(
+        self,
+        partitions: Collection[Partition],
+        spec: OffsetSpec,
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> dict[Partition, int]:
         if not partitions:
             return {}
-        spec = OffsetSpec.LATEST if latest else OffsetSpec.EARLIEST
         found = self._admin.list_partition_offsets(
-            {_topic_partition(partition): spec for partition in partitions},
-            isolation_level=IsolationLevel.READ_COMMITTED,
+            {_topic_partition(partition): spec for partition in partitions}, isolation_level=isolation
         )
         return {_partition(tp): offset.offset for tp, offset in found.items()}
 
@@ -590,11 +598,13 @@ def read_to_end(
     committed_only: bool = True,
     silence_s: float = 30.0,
     start: Mapping[Partition, int] | None = None,
+    behind_open: bool = False,
 ) -> Iterator[ConsumedRecord]:
     """The records of whole topics up to where they end now, partition by partition in offset order.
 
-    Belongs to no group. `start` gives offsets to begin at, else the log's start. Raises KafkaTimeoutError when nothing
-    comes for `silence_s` although the end was not reached.
+    Belongs to no group. `start` gives offsets to begin at, else the log's start. Records that were committed behind a
+    transaction that is still open are left out, unless `behind_open` asks to wait for its end. Raises KafkaTimeoutError
+    when nothing comes for `silence_s` although the end was not reached.
     """
     consumer = KafkaConsumer(
         enable_auto_commit=False,
@@ -612,18 +622,29 @@ def read_to_end(
                 raise ConfigurationError(
                     f"topic {topic} does not exist: create the topics with `imgdiff topics create`"
                 )
-            for index in sorted(indexes):
-                yield from _read_partition(consumer, Partition(topic, index), silence_s, start or {})
+            partitions = [Partition(topic, index) for index in sorted(indexes)]
+            ends = _log_ends(settings, partitions) if behind_open else {}
+            for partition in partitions:
+                yield from _read_partition(consumer, partition, silence_s, start or {}, ends)
     finally:
         consumer.close(autocommit=False, timeout_ms=2_000)
 
 
+def _log_ends(settings: KafkaSettings, partitions: Collection[Partition]) -> dict[Partition, int]:
+    with Admin(settings) as admin:
+        return admin.log_ends(partitions)
+
+
 def _read_partition(
-    consumer: KafkaConsumer, partition: Partition, silence_s: float, start: Mapping[Partition, int]
+    consumer: KafkaConsumer,
+    partition: Partition,
+    silence_s: float,
+    start: Mapping[Partition, int],
+    ends: Mapping[Partition, int],
 ) -> Iterator[ConsumedRecord]:
     tp = _topic_partition(partition)
     begin = consumer.beginning_offsets([tp])[tp]
-    end = consumer.end_offsets([tp])[tp]
+    end = ends[partition] if partition in ends else consumer.end_offsets([tp])[tp]
     position = max(begin, start.get(partition, begin))
     if position >= end:
         return

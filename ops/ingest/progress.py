@@ -37,8 +37,12 @@ class ProgressLog:
 
     @classmethod
     def read(cls, settings: KafkaSettings, names: Names) -> "ProgressLog":
-        """Read committed, to the end. Raises ConfigurationError when the topic does not exist."""
-        return cls(_decoded(record) for record in read_to_end(settings, [names.topic(INGEST_PROGRESS)]))
+        """Read committed, to the end. Raises ConfigurationError when the topic does not exist.
+
+        Progress behind a transaction that another ingest has open, or left open, would look like none at all.
+        """
+        topic = names.topic(INGEST_PROGRESS)
+        return cls(_decoded(record) for record in read_to_end(settings, [topic], behind_open=True))
 
     def of(self, run: Run) -> IngestProgress | None:
         return self._last.get(run.id)

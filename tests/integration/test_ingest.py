@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from common.kafka import ConsumedRecord, read_to_end
+from common.kafka import ConsumedRecord, Message, TransactionalProducer, read_to_end
 from common.runtime.errors import ConfigurationError
 from common.runtime.exits import FencedError
 from ops.ingest.ingest import Ingest, IngestResult, InterruptedIngestError, SourceProgress, ingest_files
@@ -236,6 +236,22 @@ def test_what_a_killed_ingest_left_open_is_undone(stream: Stream, tmp_path: Path
     result = ingest(stream, path, section=IngestSettings())
     assert 0 < result.sources[0].skipped < 3_000
     assert positions(stream) == list(range(3_000))
+
+
+def test_a_transaction_that_another_ingest_left_open_hides_no_progress(stream: Stream, tmp_path: Path) -> None:
+    """Committed records behind an open transaction can not be read before it ends: what looks like the end is not."""
+    path = text_file(tmp_path, 30)
+    kafka = stream.settings.kafka
+    killed = TransactionalProducer(kafka, stream.names.transactional_id("ingest", "killed"), 5)
+    killed.begin()
+    killed.send(Message(stream.names.topic("ingest-progress"), b"killed", b"", ()))
+    killed._producer.flush()
+    try:
+        assert ingest(stream, path, limit=20).ingested == 20
+        assert ingest(stream, path).sources[0].skipped == 20
+    finally:
+        killed.close()
+    assert positions(stream) == list(range(30))
 
 
 def test_topics_that_are_not_there(broker: str, prefix: str, tmp_path: Path) -> None:
