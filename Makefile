@@ -14,7 +14,8 @@ demo: $(VENV)/.local  ## Run the whole stream here on a few hundred captions.
 	$(BIN)/imgdiff demo $(ARGS)
 
 test: lint  ## Lint, types, import contracts, and all tests.
-	$(BIN)/pytest -q tests/schemas tests/common tests/workers tests/ops tests/integration
+	$(BIN)/pytest -q -n 2 tests/schemas tests/common tests/workers tests/ops
+	$(BIN)/pytest -q -n 2 --dist worksteal tests/integration
 
 lint: $(VENV)/.dev  ## Lint, types and import contracts alone.
 	$(BIN)/ruff check .
