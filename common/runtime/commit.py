@@ -130,7 +130,8 @@ class Committer:
             membership = self._membership()
             if membership is None or membership.generation < 0 or not membership.member_id:
                 log.warning("no transaction: the group took this worker for dead")
-                self._assignment.lose_all()
+                # Not all: the poll thread may have joined again since, and what it was given then is nobody's loss.
+                self._assignment.end(set(stamps))
                 return None
             if not membership.lost:
                 return membership

@@ -116,6 +116,13 @@ class Assignment:
             if owned is not None and owned.phase is Phase.DRAINING:
                 del self._owned[partition]
 
+    def end(self, stamps: Collection[tuple[Partition, int]]) -> None:
+        """These ownerships are over, and only these: an owner since then keeps what it has."""
+        with self._lock:
+            for partition, epoch in stamps:
+                if self._current(partition, epoch) is not None:
+                    del self._owned[partition]
+
     def lose_all(self) -> None:
         """The membership is gone."""
         with self._lock:
