@@ -216,6 +216,7 @@ class GroupConsumer:
         if self._consumer.partitions_for_topic(topic) is None:
             self._consumer.close(autocommit=False, timeout_ms=1_000)
             raise ConfigurationError(f"topic {topic} does not exist: create the topics with `imgdiff topics create`")
+        self._settings = settings
         self._listener = _ListenerAdapter(self._consumer, listener)
         self._consumer.subscribe([topic], listener=self._listener)
 
@@ -270,6 +271,10 @@ class GroupConsumer:
             [_topic_partition(partition) for partition in partitions], timeout_ms=int(timeout_s * 1_000)
         )
         return {_partition(tp): offset for tp, offset in found.items()}
+
+    def reachable(self) -> bool:
+        """Whether anybody listens where the broker should be."""
+        return reachable(self._settings)
 
     def assignment(self) -> set[Partition]:
         return {_partition(tp) for tp in self._consumer.assignment()}

@@ -211,6 +211,11 @@ class Assignment:
         with self._lock:
             return [p for p, o in self._owned.items() if o.phase is Phase.ACTIVE]
 
+    def partitions(self) -> set[Partition]:
+        """All that is owned, in whatever phase."""
+        with self._lock:
+            return set(self._owned)
+
     def committed_offsets(self) -> dict[Partition, int]:
         """The committed offset of every partition that has started."""
         with self._lock:

@@ -109,6 +109,7 @@ class Poller:
 
     def _turn(self, consumer: GroupConsumer) -> None:
         self._health.busy("poll")
+        self._take_up_unknown(consumer)
         self._start_partitions(consumer)
         room = self._intake.room()
         active = self._assignment.active()
@@ -126,6 +127,15 @@ class Poller:
         self._step_over_markers(consumer)
         self._measure_lag(consumer)
         self._health.idle("poll")
+
+    def _take_up_unknown(self, consumer: GroupConsumer) -> None:
+        """Rebalances happen inside polls, so what is owned here without an ownership was given up by another thread,
+        and the client will not assign it again."""
+        unknown = consumer.assignment() - self._assignment.partitions()
+        if unknown:
+            log.warning("owned, but given up meanwhile: starting anew with %s", _listed(unknown))
+            consumer.pause(unknown)
+            self._assignment.assigned(unknown)
 
     def _start_partitions(self, consumer: GroupConsumer) -> None:
         """Read what was committed, counters included, and go on from there. Nothing is carried over in memory."""
@@ -191,7 +201,14 @@ class Poller:
         self._next_lag_check = now + LAG_CHECK_S
         # Committed first, ends last: the other way round lag can be negative.
         committed = self._assignment.committed_offsets()
-        ends = consumer.end_offsets(list(committed), ADMIN_TIMEOUT_S) if committed else {}
+        try:
+            ends = consumer.end_offsets(list(committed), ADMIN_TIMEOUT_S) if committed else {}
+        except KafkaError as error:
+            if not consumer.reachable():
+                raise
+            # A partition without a leader, or a slow broker, must not cost the work on everything else.
+            log.warning("lag not measured: %s: %s", type(error).__name__, error)
+            return
         self._metrics.lag({p.index: max(0, ends[p] - offset) for p, offset in committed.items() if p in ends})
 
     def _rebuild(self, error: KafkaError) -> None:

@@ -1,0 +1,134 @@
+"""The poll thread, a turn at a time, on a consumer that does what the test says."""
+
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+
+from common.health import Health
+from common.kafka import Committed, Fetched, KafkaError, Partition
+from common.metrics import WorkerMetrics
+from common.runtime.faults import Faults
+from common.runtime.handover import CommitQueue
+from common.runtime.ownership import Assignment
+from common.runtime.poller import Poller
+from common.runtime.retry import Retry
+from common.runtime.shared import Shared
+from common.runtime.watchdog import TransactionWatchdog
+from common.settings import RuntimeSettings
+
+FIRST, SECOND = Partition("captions", 0), Partition("captions", 1)
+
+
+class Consumer:
+    """Owns what the group gave it; its log is empty."""
+
+    def __init__(self) -> None:
+        self.owned = {FIRST, SECOND}
+        self.paused: set[Partition] = set()
+        self.sought: list[Partition] = []
+        self.ends_known = True
+        self.broker_there = True
+
+    def assignment(self) -> set[Partition]:
+        return set(self.owned)
+
+    def pause(self, partitions: Collection[Partition]) -> None:
+        self.paused |= set(partitions)
+
+    def resume(self, partitions: Collection[Partition]) -> None:
+        self.paused -= set(partitions)
+
+    def poll(self, timeout_s: float, max_records: int) -> list[Fetched]:
+        return []
+
+    def committed(self, partition: Partition, timeout_s: float) -> Committed | None:
+        return Committed(3, "")
+
+    def log_start(self, partition: Partition, timeout_s: float) -> int:
+        return 0
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        self.sought.append(partition)
+
+    def position(self, partition: Partition) -> int | None:
+        return 3
+
+    def end_offsets(self, partitions: Collection[Partition], timeout_s: float) -> dict[Partition, int]:
+        if not self.ends_known:
+            raise KafkaError("no leader")
+        return dict.fromkeys(partitions, 3)
+
+    def reachable(self) -> bool:
+        return self.broker_there
+
+
+class Room:
+    def room(self) -> int:
+        return 10
+
+
+class Nothing:
+    def complete(self, partition: Partition, metadata: object) -> None:
+        return
+
+
+@pytest.fixture
+def assignment() -> Assignment:
+    made = Assignment(5)
+    made.assigned([FIRST, SECOND])
+    return made
+
+
+@pytest.fixture
+def poller(assignment: Assignment) -> Poller:
+    settings, health, metrics = RuntimeSettings(), Health(), WorkerMetrics("edits", "0", "test")
+    health.watch("poll", 30)
+    commits = CommitQueue()
+    commits.settled = True
+    delivery: Any = Nothing()
+    intake: Any = Room()
+    shared = Shared(
+        settings,
+        assignment,
+        commits,
+        delivery,
+        Retry(settings, health, metrics),
+        Faults([]),
+        health,
+        metrics,
+        TransactionWatchdog(settings),
+    )
+    connect: Any = None
+    return Poller(shared, intake, connect)
+
+
+def turn(poller: Poller, consumer: Consumer) -> None:
+    some: Any = consumer
+    poller._turn(some)
+
+
+def test_what_is_owned_and_not_known_starts_anew(poller: Poller, assignment: Assignment) -> None:
+    """The commit thread gave up an ownership that the client did not take away: nobody would ever work on it."""
+    consumer = Consumer()
+    turn(poller, consumer)
+    stamp = (FIRST, assignment.fetched(FIRST, 1) or 0)
+    assignment.end({stamp})
+    turn(poller, consumer)
+    assert assignment.active() == [SECOND, FIRST]
+    assert consumer.sought == [FIRST, SECOND, FIRST]
+    assert not assignment.may_commit(*stamp)
+
+
+def test_a_partition_without_leader_costs_no_work_on_the_others(poller: Poller, assignment: Assignment) -> None:
+    consumer = Consumer()
+    consumer.ends_known = False
+    turn(poller, consumer)
+    assert assignment.active() == [FIRST, SECOND]
+
+
+def test_a_broker_that_is_away_is_told(poller: Poller) -> None:
+    consumer = Consumer()
+    consumer.ends_known = consumer.broker_there = False
+    with pytest.raises(KafkaError):
+        turn(poller, consumer)
