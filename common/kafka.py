@@ -23,9 +23,13 @@ from kafka.errors import (
     KafkaTimeoutError,
     ProducerFencedError,
     RetriableError,
+    UnsupportedCodecError,
 )
 from kafka.net.selector import KernelEvent
 from kafka.protocol.consumer import IsolationLevel
+from kafka.record import memory_records
+from kafka.record.default_records import DefaultRecordBatch
+from kafka.record.util import decode_varint
 from kafka.structs import MemberState
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
@@ -217,12 +221,19 @@ class GroupConsumer:
             self._consumer.close(autocommit=False, timeout_ms=1_000)
             raise ConfigurationError(f"topic {topic} does not exist: create the topics with `imgdiff topics create`")
         self._settings = settings
+        self._topic = topic
         self._listener = _ListenerAdapter(self._consumer, listener)
         self._consumer.subscribe([topic], listener=self._listener)
 
     def poll(self, timeout_s: float, max_records: int) -> list[Fetched]:
         """What has arrived. After an exception the consumer must never be polled again: close it and build another."""
-        polled = self._consumer.poll(timeout_ms=int(timeout_s * 1_000), max_records=max_records)
+        try:
+            polled = self._consumer.poll(timeout_ms=int(timeout_s * 1_000), max_records=max_records)
+        except UnsupportedCodecError as error:
+            raise ConfigurationError(
+                f"topic {self._topic} has compressed records that can not be read here: {error}; install what reads them "
+                "(pip install 'kafka-python[lz4,snappy,zstd]'), or have its producers use gzip"
+            ) from error
         self._revive_forgotten_join()
         if self._listener.renewed():
             return []  # from positions that are void
@@ -721,3 +732,45 @@ def _consumed(partition: Partition, record: Any) -> ConsumedRecord:
         headers=tuple((name, value if value is not None else b"") for name, value in record.headers or ()),
         timestamp=(record.timestamp or 0) / 1_000,
     )
+
+
+class _TolerantBatch(DefaultRecordBatch):  # type: ignore[misc]
+    """A batch of the log whose header names may be any bytes, as other clients write them.
+
+    The client takes a name that is not UTF-8 for a corrupt record, and then never gets past it. Here what is not ASCII in
+    such a name becomes `?`; key, value and the headers' values stay as they are.
+    """
+
+    _buffer: Any
+
+    def _read_msg(self) -> Any:
+        try:
+            return super()._read_msg()
+        except UnicodeDecodeError:
+            self._buffer = _with_readable_names(bytearray(self._buffer), self._pos)
+            return super()._read_msg()
+
+
+def _with_readable_names(buffer: bytearray, record: int) -> bytearray:
+    """The buffer with the header names of the record that begins at `record` made UTF-8, in their length."""
+    position = record
+    for _ in ("length", "attributes", "timestamp", "offset"):
+        _, position = decode_varint(buffer, position)
+    for _ in ("key", "value"):
+        size, position = decode_varint(buffer, position)
+        position += max(0, size)
+    count, position = decode_varint(buffer, position)
+    for _ in range(count):
+        size, position = decode_varint(buffer, position)
+        name = buffer[position : position + size]
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            buffer[position : position + size] = bytes(byte if byte < 0x80 else ord("?") for byte in name)
+        position += size
+        size, position = decode_varint(buffer, position)
+        position += max(0, size)
+    return buffer
+
+
+memory_records.DefaultRecordBatch = _TolerantBatch
