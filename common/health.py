@@ -48,7 +48,12 @@ class Health:
         self._threads[thread].busy_since = None
 
     def stuck(self) -> str | None:
-        """The name of a thread that is over its limit, with what was seen, or None."""
+        """The name of a thread that is over its limit, with what was seen, or None.
+
+        While something unreachable is being retried nobody counts as stuck: threads wait for each other.
+        """
+        if self._retries:
+            return None
         now = time.monotonic()
         for name, thread in self._threads.items():
             since = thread.busy_since

@@ -23,6 +23,7 @@ from kafka.errors import (
     KafkaTimeoutError,
     ProducerFencedError,
     RetriableError,
+    UnknownTopicOrPartitionError,
     UnsupportedCodecError,
 )
 from kafka.net.selector import KernelEvent
@@ -219,7 +220,8 @@ class GroupConsumer:
         # A subscription before the metadata is there joins with an empty assignment and rebalances twice.
         if self._consumer.partitions_for_topic(topic) is None:
             self._consumer.close(autocommit=False, timeout_ms=1_000)
-            raise ConfigurationError(f"topic {topic} does not exist: create the topics with `imgdiff topics create`")
+            # A worker has seen its topics at its start; a broker that has just come up does not know them yet.
+            raise UnknownTopicOrPartitionError(f"the broker knows no topic {topic}")
         self._settings = settings
         self._topic = topic
         self._listener = _ListenerAdapter(self._consumer, listener)

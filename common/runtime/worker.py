@@ -217,7 +217,8 @@ class Worker:
         )
 
     def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
-        self._health.watch(name, THREAD_LIMITS_S[name])
+        # A revoke drains inside a poll, a commit waits for what a revoke drains.
+        self._health.watch(name, THREAD_LIMITS_S[name] + self._common.runtime.drain_budget_s)
 
         def guarded() -> None:
             try:

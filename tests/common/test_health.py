@@ -175,3 +175,13 @@ def test_a_port_that_is_taken_is_a_setting_that_is_wrong(ready: Health) -> None:
 def test_an_address_that_is_not_ours_is_a_setting_that_is_wrong(ready: Health) -> None:
     with pytest.raises(ConfigurationError, match=r"192\.0\.2\.1:0 can not be listened on: "):
         HealthServer(HttpSettings(host="192.0.2.1"), ready, CollectorRegistry())
+
+
+def test_nobody_is_stuck_while_something_unreachable_is_waited_for(clock: Clock, ready: Health) -> None:
+    ready.watch("commit", 150)
+    ready.busy("commit")
+    ready.retrying(7, "store images: connection refused")
+    clock.now += 1_000
+    assert ready.stuck() is None
+    ready.recovered(7)
+    assert "commit" in (ready.stuck() or "")

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from kafka.errors import UnsupportedCodecError
+from kafka.errors import KafkaError, UnsupportedCodecError
 from kafka.record import MemoryRecords, MemoryRecordsBuilder
 
 from common.kafka import GroupConsumer
@@ -27,6 +27,25 @@ class ReadsNothing:
 
     def poll(self, timeout_ms: int, max_records: int) -> Any:
         raise UnsupportedCodecError("Libraries for zstd compression codec not found")
+
+
+class KnowsNothing(ReadsNothing):
+    """A client of a broker that has just come up."""
+
+    def partitions_for_topic(self, topic: str) -> None:  # type: ignore[override]
+        return None
+
+    def close(self, autocommit: bool, timeout_ms: int) -> None:
+        pass
+
+
+def test_a_topic_that_is_not_known_yet_is_no_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.kafka.KafkaConsumer", KnowsNothing)
+    listener: Any = None
+    with pytest.raises(KafkaError, match=r"imgdiff\.captions"):
+        GroupConsumer(
+            KafkaSettings(), group="g", instance="i", topic="imgdiff.captions", session_timeout_s=6, listener=listener
+        )
 
 
 def test_a_codec_that_is_not_installed_is_a_clear_error_not_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
