@@ -1,7 +1,7 @@
 """All six workers over a handful of captions, from empty topics to the last shard."""
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +45,17 @@ class Result:
     rows: tuple[str, ...]
 
 
-def run(stream: Stream, workers: Mapping[str, list[WorkerProcess]], timeout_s: float = 120) -> Result:
-    """Wait until everything has passed, restarting what dies, and recount all of it."""
+def run(
+    stream: Stream, workers: Mapping[str, list[WorkerProcess]], later_faults: Sequence[str] = (), timeout_s: float = 120
+) -> Result:
+    """Wait until everything has passed, restarting what dies, and recount all of it.
+
+    The n-th restart of a worker gets the n-th of `later_faults`.
+    """
     for route in ROUTES:
         wait_until(
             f"{route.worker} has nothing left to do",
-            lambda: _revived(stream, workers) and stream.lag(route.worker, route.reads) == 0,
+            lambda: _revived(stream, workers, later_faults) and stream.lag(route.worker, route.reads) == 0,
             timeout_s,
             0.3,
         )
@@ -90,12 +95,13 @@ def killed(process: WorkerProcess) -> bool:
     return process.process.poll() == -signal.SIGKILL
 
 
-def _revived(stream: Stream, workers: Mapping[str, list[WorkerProcess]]) -> bool:
+def _revived(stream: Stream, workers: Mapping[str, list[WorkerProcess]], later_faults: Sequence[str]) -> bool:
     """Start a killed worker again. Fails when one ended in any other way."""
     for worker, processes in workers.items():
         code = processes[-1].process.poll()
         if code is None:
             continue
         assert code in {-signal.SIGKILL, 0}, processes[-1].log
-        processes.append(stream.start(f"workers.{worker.replace('-', '_')}"))
+        fault = later_faults[len(processes) - 1] if len(processes) <= len(later_faults) else ""
+        processes.append(stream.start(f"workers.{worker.replace('-', '_')}", IMGDIFF_FAULT=fault))
     return True

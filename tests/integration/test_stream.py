@@ -25,14 +25,11 @@ SMALL_BATCHES = {f"IMGDIFF_{section_of(route.worker).upper()}__BATCH_SIZE": "6" 
 }
 """So that every worker passes every step several times."""
 
-CRASH_STEPS = (
-    Step.BEFORE_STORE,
-    Step.AFTER_STORE,
-    Step.AFTER_BEGIN,
-    Step.AFTER_SENDS,
-    Step.AFTER_OFFSETS,
-    Step.AFTER_COMMIT,
+LIVES = (
+    (Step.BEFORE_STORE, Step.AFTER_BEGIN, Step.AFTER_OFFSETS),
+    (Step.AFTER_STORE, Step.AFTER_SENDS, Step.AFTER_COMMIT),
 )
+"""Where every worker is killed in its first, second and third life."""
 
 
 @pytest.fixture
@@ -68,13 +65,15 @@ def test_captions_become_samples_and_everything_adds_up(undisturbed: Result) -> 
     assert set(undisturbed.rows) == undisturbed.ids["qa"]
 
 
-@pytest.mark.parametrize("step", CRASH_STEPS)
-def test_every_worker_killed_once_at_this_step(stream: Stream, undisturbed: Result, step: Step) -> None:
+@pytest.mark.parametrize("steps", LIVES, ids="-".join)
+def test_every_worker_killed_at_step_after_step(stream: Stream, undisturbed: Result, steps: tuple[Step, ...]) -> None:
     stream.produce_captions(CAPTIONS)
-    workers = start_all(stream, IMGDIFF_FAULT=",".join(f"{route.worker}:{step}:2:SIGKILL" for route in ROUTES))
-    assert run(stream, workers) == undisturbed
+    first, *later = (",".join(f"{route.worker}:{step}:1:SIGKILL" for route in ROUTES) for step in steps)
+    # The first life gets something done before it ends.
+    workers = start_all(stream, IMGDIFF_FAULT=first.replace(":1:", ":2:"))
+    assert run(stream, workers, later) == undisturbed
     for route in ROUTES:
-        assert killed(workers[route.worker][0]), route.worker
+        assert [killed(process) for process in workers[route.worker]] == [True, True, True, False], route.worker
 
 
 def test_every_worker_stopped_by_sigterm_and_others_joining_in_mid_run(stream: Stream, undisturbed: Result) -> None:
