@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.models.sketch.glyphs import master
@@ -94,8 +94,10 @@ def test_a_kind_is_spoken_of_without_naming_an_object() -> None:
 
 
 @given(st.text(max_size=200))
+@example("MEN")
 def test_any_text_can_be_read(text: str) -> None:
     for mention in mentions_in(text):
         assert 0 <= mention.start < mention.end <= len(text)
-        replaced(text, mention, substitutes(mention.concept)[0])
+        for substitute in substitutes(mention.concept)[:1]:  # people have none
+            replaced(text, mention, substitute)
     speaks_of_nothing(text)
