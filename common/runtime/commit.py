@@ -43,6 +43,7 @@ class _Share:
 
     epoch: int
     prepared: Sequence[Prepared]
+    tally: Tally
     progress: Progress
     metadata: str
     mark: ShardMark | None
@@ -163,6 +164,7 @@ class Committer:
             shares[partition] = _Share(
                 epoch=epoch,
                 prepared=part,
+                tally=tally,
                 progress=Progress(part[-1].fetched.record.offset + 1, metadata),
                 metadata=metadata.encode(),
                 mark=mark,
@@ -248,6 +250,7 @@ class Committer:
         share = _Share(
             epoch=idle.epoch,
             prepared=(),
+            tally=Tally(),
             progress=Progress(idle.position, progress.metadata),
             metadata=progress.metadata.encode(),
             mark=None,
@@ -258,10 +261,9 @@ class Committer:
         now = time.time()
         for one in share.prepared:
             self._metrics.age(now - one.fetched.record.timestamp)
-        tally = Tally()
+        tally = share.tally
         kinds: dict[tuple[str, str], int] = {}
         for one in share.prepared:
-            tally.add(one.outcome)
             if isinstance(one.outcome, Failed):
                 key = (str(one.outcome.kind), one.outcome.reason)
                 kinds[key] = kinds.get(key, 0) + 1
