@@ -100,11 +100,10 @@ class ConsumedRecord:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Records of one partition in order, and the position after them (which may lie past transaction markers)."""
+    """Records of one partition, in order."""
 
     partition: Partition
     records: Sequence[ConsumedRecord]
-    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +241,7 @@ class GroupConsumer:
         fetched = []
         for tp, records in polled.items():
             partition = _partition(tp)
-            fetched.append(
-                Fetched(partition, [_consumed(partition, record) for record in records], records[-1].offset + 1)
-            )
+            fetched.append(Fetched(partition, [_consumed(partition, record) for record in records]))
         return fetched
 
     def _revive_forgotten_join(self) -> None:

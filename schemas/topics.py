@@ -41,11 +41,6 @@ ROUTES = (EDITS, PAIRS, BOXES, REGION_CAPTIONS, QA, DATASET)
 """All workers, in the order in which a caption passes them."""
 
 
-def route_of(worker: str) -> Route:
-    """The route of a worker. Raises KeyError for an unknown name."""
-    return {route.worker: route for route in ROUTES}[worker]
-
-
 class Retention(StrEnum):
     """How long a topic keeps its records."""
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
 
 from PIL import Image
 
@@ -21,8 +20,6 @@ from workers.boxes.object_words import ObjectWords, object_words
 from workers.boxes.reasons import BoxesReason
 from workers.boxes.settings import BoxesSettings, ObjectRule
 from workers.boxes.suppression import suppress
-
-ItemT = TypeVar("ItemT")
 
 
 @dataclass
