@@ -5,17 +5,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test test-long lint docs clean
 
 help:  ## Show this.
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: $(VENV)/.local  ## Run the whole stream here on a few hundred captions.
 	$(BIN)/imgdiff demo $(ARGS)
 
-test: lint  ## Lint, types, import contracts, and all tests.
-	$(BIN)/pytest -q -n 2 tests/schemas tests/common tests/workers tests/ops
-	$(BIN)/pytest -q -n 2 --dist worksteal tests/integration
+test: lint  ## Lint, types, import contracts, and all tests but the long ones.
+	$(BIN)/pytest -q -n 2 -m 'not long' tests/schemas tests/common tests/workers tests/ops tests/parity
+	$(BIN)/pytest -q -n 2 -m 'not long' --dist worksteal tests/integration
+
+test-long: $(VENV)/.dev  ## The tests that take long.
+	$(BIN)/pytest -q -n 2 -m long tests
 
 lint: $(VENV)/.dev  ## Lint, types and import contracts alone.
 	$(BIN)/ruff check .
@@ -40,5 +43,5 @@ $(VENV)/.local: $(VENV)/bin/python pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,dev,models,fastsam,endpoint,quantized]'
 	@touch $@ $(VENV)/.local

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
 
@@ -23,6 +24,9 @@ NOT_SETTINGS = frozenset({FILE_VARIABLE, "IMGDIFF_FAULT", "IMGDIFF_INSTANCE"})
 
 Tree = dict[str, Any]
 
+NONE = "none"
+"""How a layer says that an optional setting has no value: TOML and environment variables have no null."""
+
 _SECRET = re.compile(r"password|secret|token|credential|api_?key", re.IGNORECASE)
 
 
@@ -34,12 +38,20 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _over_the_defaults(cls, values: Any) -> Any:
-        """A table that gives one side of some bounds leaves the other side as it is by default, not open."""
+        """A table that gives one side of some bounds leaves the other side as it is by default, not open.
+
+        `none` opens a side, as it takes the value from every other setting that may go without one.
+        """
         if not isinstance(values, dict):
             return values
-        defaults = {key: field.default for key, field in cls.model_fields.items() if isinstance(field.default, Frozen)}
+        fields = cls.model_fields
+        defaults = {key: field.default for key, field in fields.items() if isinstance(field.default, Frozen)}
         return {
-            key: {**defaults[key].model_dump(), **value} if key in defaults and isinstance(value, dict) else value
+            key: {**defaults[key].model_dump(), **_without_none(value)}
+            if key in defaults and isinstance(value, dict)
+            else None
+            if value == NONE and key in fields and NoneType in get_args(fields[key].annotation)
+            else value
             for key, value in values.items()
         }
 
@@ -136,13 +148,50 @@ class HttpSettings(Section):
     """The port to listen on, 0 for a free one. Every worker process of a machine needs one of its own."""
 
 
+class WeightsSource(Section):
+    """Where the files of a model come from: the hub, or a folder."""
+
+    id: str
+    """The model's id on the hub, `owner/name`. With `path` it is only the name that goes into the trail."""
+    revision: str = "main"
+    """Branch, tag or commit on the hub. `imgdiff models download` writes the commit that it found into the lock file."""
+    path: Path | None = None
+    """A folder with the files in the hub's layout, in place of the hub."""
+    files: tuple[str, ...] = ("*",)
+    """Patterns of the files that are needed, such as `*.safetensors`."""
+
+
 class ModelSettings(Section):
-    """Which adapter stands behind a protocol, and the options that the adapter takes."""
+    """Which adapter stands behind a protocol, its weights, and the options that the adapter takes."""
 
     adapter: str
     """The name of the adapter."""
+    weights: WeightsSource | None = None
+    """Where its weights come from, if it has any."""
     options: dict[str, Any] = {}
     """What the adapter takes."""
+
+
+class ComputeSettings(Section):
+    """On what, and in which numbers, the models of a worker compute. The profile `sketch` needs none of it."""
+
+    device: Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
+    """`cpu`, `cuda` or one device such as `cuda:1`. A device that is not there is an error, never another device."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """The numbers that weights and activations are kept in."""
+    quantization: Literal["8bit", "4bit"] | None = None
+    """Load the language models in 8 or 4 bits (bitsandbytes); other models go on in `dtype`."""
+
+
+class WeightsSettings(Section):
+    """Where weights lie on this machine, and what they have to be."""
+
+    folder: Path = Path(".imgdiff/weights")
+    """`imgdiff models download` puts each model into `owner/name` below it."""
+    lock_file: Path = Path(".imgdiff/weights.lock.json")
+    """Revision, size and SHA-256 of every downloaded file. A worker refuses files that differ from it."""
+    hub: str | None = None
+    """URL of a mirror of the hub; without one, the hub's own."""
 
 
 class ModelsSettings(Section):
@@ -164,6 +213,8 @@ class ModelsSettings(Section):
     """Describes what a picture shows in a box."""
     difference_describer: ModelSettings
     """Says how two marked pictures differ."""
+    naturalness_judge: ModelSettings | None = None
+    """Says whether a pair looks natural; only needed where `qa.check_naturalness` is on."""
 
 
 class SketchSettings(Section):
@@ -195,7 +246,13 @@ class CommonSettings(Section):
     runtime: RuntimeSettings = RuntimeSettings()
     http: HttpSettings = HttpSettings()
     models: ModelsSettings
+    compute: ComputeSettings = ComputeSettings()
+    weights: WeightsSettings = WeightsSettings()
     sketch: SketchSettings = SketchSettings()
+
+
+def _without_none(table: Tree) -> Tree:
+    return {key: None if value == NONE else value for key, value in table.items()}
 
 
 def section_of(worker: str) -> str:

@@ -7,11 +7,15 @@ from schemas.scores import Scores
 
 
 class ModelId(Frozen):
-    """A model that took part: the role it played (a protocol's name), its id and its revision."""
+    """A model that took part: the role it played (a protocol's name), its id and its revision.
+
+    `variant` says how it was run as far as that shows in the last digits: numbers, quantisation, batch shape.
+    """
 
     role: str
     id: str
     revision: str
+    variant: str = ""
 
 
 class Candidate(Frozen):

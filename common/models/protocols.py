@@ -7,7 +7,7 @@ A model that can not be reached raises `common.runtime.errors.TransientError`; n
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NewType, Protocol
+from typing import Any, NewType, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,17 @@ ItmProbability = NewType("ItmProbability", float)
 """BLIP's image-text matching head: a probability in [0, 1]. Not comparable with an ItcCosine."""
 
 MatchScore = ItcCosine | ItmProbability
+
+
+@runtime_checkable
+class WarmsUp(Protocol):
+    """A model whose first call is slow: it is warmed up before the worker joins its group."""
+
+    identity: ModelId
+
+    def warm_up(self) -> None:
+        """Compile, allocate and find batch shapes. Called once, before the first batch."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,4 +190,14 @@ class DifferenceDescriber(Protocol):
 
     def describe_differences(self, requests: Sequence[DifferenceRequest]) -> Sequence[Description]:
         """One description per request, in order."""
+        ...
+
+
+class NaturalnessJudge(Protocol):
+    """Says whether what two pictures show is reasonable (papers.md 1.8)."""
+
+    identity: ModelId
+
+    def judge(self, composites: Sequence[Image.Image]) -> Sequence[float]:
+        """For each composite of two pictures how much speaks for "yes, natural", in [0, 1]."""
         ...

@@ -1,5 +1,7 @@
 """Which adapter stands behind which protocol. A module is imported only when a model of it is built."""
 
+import logging
+import time
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, get_type_hints
@@ -11,25 +13,69 @@ from common.models.protocols import (
     DifferenceDescriber,
     ImageEncoder,
     ImageTextMatcher,
+    NaturalnessJudge,
     PairGenerator,
     RegionDescriber,
     Segmenter,
     TextEncoder,
+    WarmsUp,
 )
+from common.models.weights import find_weights
 from common.runtime.errors import ConfigurationError
 from common.settings import CommonSettings, ModelSettings
 
+log = logging.getLogger(__name__)
+
 ADAPTERS: Mapping[str, Mapping[str, str]] = {
-    "caption_editor": {"sketch": "common.models.sketch.editor:SketchEditor"},
-    "pair_generator": {"sketch": "common.models.sketch.generator:SketchPairGenerator"},
-    "image_encoder": {"sketch": "common.models.sketch.encoders:SketchImageEncoder"},
-    "text_encoder": {"sketch": "common.models.sketch.encoders:SketchTextEncoder"},
-    "segmenter": {"sketch": "common.models.sketch.segmenter:SketchSegmenter"},
-    "image_text_matcher": {"sketch": "common.models.sketch.matcher:SketchMatcher"},
-    "region_describer": {"sketch": "common.models.sketch.describers:SketchRegionDescriber"},
-    "difference_describer": {"sketch": "common.models.sketch.describers:SketchDifferenceDescriber"},
+    "caption_editor": {
+        "sketch": "common.models.sketch.editor:SketchEditor",
+        "transformers": "common.models.chat_editor:ChatCaptionEditor",
+        "endpoint": "common.models.endpoint.editor:EndpointCaptionEditor",
+    },
+    "pair_generator": {
+        "sketch": "common.models.sketch.generator:SketchPairGenerator",
+        "prompt_to_prompt": "common.models.prompt_to_prompt.generator:PromptToPromptGenerator",
+    },
+    "image_encoder": {
+        "sketch": "common.models.sketch.encoders:SketchImageEncoder",
+        "clip": "common.models.clip:ClipImageEncoder",
+    },
+    "text_encoder": {
+        "sketch": "common.models.sketch.encoders:SketchTextEncoder",
+        "clip": "common.models.clip:ClipTextEncoder",
+    },
+    "segmenter": {
+        "sketch": "common.models.sketch.segmenter:SketchSegmenter",
+        "fastsam": "common.models.fastsam:FastSamSegmenter",
+        "sam": "common.models.sam:SamSegmenter",
+    },
+    "image_text_matcher": {
+        "sketch": "common.models.sketch.matcher:SketchMatcher",
+        "blip_itc": "common.models.blip:BlipItcMatcher",
+        "blip_itm": "common.models.blip:BlipItmMatcher",
+    },
+    "region_describer": {
+        "sketch": "common.models.sketch.describers:SketchRegionDescriber",
+        "llava_next": "common.models.llava_next.region_describer:LlavaNextRegionDescriber",
+        "endpoint": "common.models.endpoint.describers:EndpointRegionDescriber",
+    },
+    "difference_describer": {
+        "sketch": "common.models.sketch.describers:SketchDifferenceDescriber",
+        "llava_next": "common.models.llava_next.difference_describer:LlavaNextDifferenceDescriber",
+        "endpoint": "common.models.endpoint.describers:EndpointDifferenceDescriber",
+    },
+    "naturalness_judge": {
+        "transformers": "common.models.naturalness:ChatNaturalnessJudge",
+        "endpoint": "common.models.endpoint.naturalness:EndpointNaturalnessJudge",
+    },
 }
-"""By protocol and adapter name: the class, which is called with the adapter's options as keyword arguments."""
+"""By protocol and adapter name: the class. It is called with the adapter's options as keyword arguments, and with
+`weights`, `compute` and `delay_s` from their settings where its constructor asks for them."""
+
+_NO_OPTIONS = frozenset({"return", "weights", "compute", "delay_s"})
+
+EXTRAS = {"fastsam": "fastsam", "endpoint": "endpoint"}
+"""Adapters whose libraries are in an extra of their own; the others' are in `models`."""
 
 
 def caption_editor(settings: CommonSettings) -> CaptionEditor:
@@ -72,31 +118,70 @@ def difference_describer(settings: CommonSettings) -> DifferenceDescriber:
     return describer
 
 
+def naturalness_judge(settings: CommonSettings) -> NaturalnessJudge:
+    judge: NaturalnessJudge = _build("naturalness_judge", settings)
+    return judge
+
+
 def _build(role: str, settings: CommonSettings) -> Any:
-    chosen: ModelSettings = getattr(settings.models, role)
+    chosen: ModelSettings | None = getattr(settings.models, role)
     known = ADAPTERS[role]
+    if chosen is None:
+        raise ConfigurationError(f"setting `models.{role}.adapter`: missing, expected one of {', '.join(known)}")
     if chosen.adapter not in known:
         raise ConfigurationError(
             f"setting `models.{role}.adapter`: found {chosen.adapter!r}, expected one of {', '.join(known)}"
         )
-    module, _, name = known[chosen.adapter].partition(":")
-    adapter = getattr(import_module(module), name)
-    options = dict(chosen.options)
-    if chosen.adapter == "sketch":
-        options.setdefault("delay_s", settings.sketch.delay_s)
+    adapter = _load(role, chosen.adapter)
+    started = time.perf_counter()
     try:
-        return adapter(**_typed(adapter, options))
+        model = adapter(**_given(role, adapter, chosen, settings), **_typed(adapter, chosen.options))
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"setting `models.{role}.options`: {error}") from error
+    if isinstance(model, WarmsUp):
+        log.info("%s: %s loaded in %.1f s, warming up", role, model.identity.id, time.perf_counter() - started)
+        model.warm_up()
+        log.info("%s: ready after %.1f s", role, time.perf_counter() - started)
+    return model
+
+
+def _load(role: str, name: str) -> Any:
+    module, _, attribute = ADAPTERS[role][name].partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in {"common", "schemas"}:
+            raise
+        raise ConfigurationError(
+            f"setting `models.{role}.adapter`: {name!r} needs the package {error.name!r}, which is not installed: "
+            f"pip install 'imgdiff[{EXTRAS.get(name, 'models')}]'"
+        ) from error
+
+
+def _given(role: str, adapter: Any, chosen: ModelSettings, settings: CommonSettings) -> dict[str, Any]:
+    """What the constructor asks for that is no option."""
+    asked = get_type_hints(adapter.__init__)
+    given: dict[str, Any] = {}
+    if "weights" in asked:
+        if chosen.weights is None:
+            raise ConfigurationError(
+                f"setting `models.{role}.weights`: missing, the adapter {chosen.adapter!r} needs it"
+            )
+        given["weights"] = find_weights(chosen.weights, settings.weights)
+    if "compute" in asked:
+        given["compute"] = settings.compute
+    if "delay_s" in asked:
+        given["delay_s"] = settings.sketch.delay_s
+    return given
 
 
 def _typed(adapter: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options as the adapter's constructor declares them: from an environment variable every value is a text."""
-    types = get_type_hints(adapter.__init__)
+    types = {name: kind for name, kind in get_type_hints(adapter.__init__).items() if name not in _NO_OPTIONS}
     typed = {}
     for option, value in options.items():
         if option not in types:
-            raise ValueError(f"found `{option}`, expected one of {', '.join(sorted(types.keys() - {'return'}))}")
+            raise ValueError(f"found `{option}`, expected one of {', '.join(sorted(types))}")
         try:
             typed[option] = TypeAdapter(types[option]).validate_python(value)
         except ValidationError as error:

@@ -265,3 +265,12 @@ def test_the_digest_changes_with_every_value_and_with_nothing_else() -> None:
 def test_settings_can_not_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         ExampleSettings().batch_size = 3  # type: ignore[misc]
+
+
+def test_none_takes_a_value_away_and_opens_a_side() -> None:
+    flags = ["qa.most=none", 'qa.window={"low": "none", "high": 0.97}']
+    section = load_layers({}, flags=flags).section(SECTION, ExampleSettings)
+    assert section.most is None
+    assert section.window == Bounds(high=0.97)
+    with pytest.raises(ConfigurationError, match=r"qa\.batch_size"):
+        load_layers({}, flags=["qa.batch_size=none"]).section(SECTION, ExampleSettings)
