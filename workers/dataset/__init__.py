@@ -27,7 +27,12 @@ def deliver(parts: DeliveryParts) -> Delivery:
         raise TypeError(f"the sink got {type(settings).__name__}, expected DatasetSettings")
     shards = ShardStore(settings.url, settings.options)
     shards.initialise()
-    return ShardDelivery(shards, DeadLetterWriter(parts.route, parts.names, parts.signature), parts.retry)
+    return ShardDelivery(
+        shards,
+        DeadLetterWriter(parts.route, parts.names, parts.signature),
+        parts.retry,
+        accept_missing=settings.accept_missing_shards,
+    )
 
 
 WORKER = WorkerSpec(

@@ -15,7 +15,7 @@ from schemas.counters import OffsetMetadata, ShardMark
 from schemas.dead_letters import DeadLetterKind, PoisonReason
 from schemas.qa import DifferenceQa
 from workers.dataset.schema import Sample, rows_of, schema
-from workers.dataset.shards import ShardStore, shard_name
+from workers.dataset.shards import ShardLostError, ShardStore, shard_name
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,11 @@ log = logging.getLogger(__name__)
 class ShardDelivery:
     """Writes samples to shards. `shards` has been initialised."""
 
-    def __init__(self, shards: ShardStore, dead_letters: DeadLetterWriter, retry: Retry) -> None:
+    def __init__(
+        self, shards: ShardStore, dead_letters: DeadLetterWriter, retry: Retry, *, accept_missing: bool = False
+    ) -> None:
         self._shards = shards
+        self._accept_missing = accept_missing
         self._dead_letters = dead_letters
         self._retry = retry
         self._schema = schema()
@@ -63,8 +66,14 @@ class ShardDelivery:
             log.warning("a shard that was not committed stays in pending/: %s", error)
 
     def complete(self, partition: Partition, metadata: OffsetMetadata) -> None:
-        if metadata.shard is not None:
+        if metadata.shard is None:
+            return
+        try:
             self._shards.finish(metadata.shard)
+        except ShardLostError as error:
+            if not self._accept_missing:
+                raise
+            log.warning("accepted: %s", error)
 
 
 def _sample_of(finished: Finished) -> Sample:

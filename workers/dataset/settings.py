@@ -18,3 +18,5 @@ class DatasetSettings(StageSettings):
     """The most rows of a shard. The pictures of a batch are held in memory as they are stored."""
     batch_wait_s: float = Field(default=5.0, ge=0)
     """How long a shard that is not full waits for more rows."""
+    accept_missing_shards: bool = False
+    """Go on where the shard that a partition committed last is not in its place, because it was moved out of the dataset."""

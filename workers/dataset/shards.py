@@ -16,7 +16,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common.runtime.errors import TransientError
+from common.runtime.errors import ConfigurationError, TransientError
 from common.storage import Storage
 from schemas.counters import ShardMark
 from workers.dataset.schema import Sample, rows_of, schema
@@ -35,11 +35,11 @@ _NAME = re.compile(r"part-\d{5,}-\d{12,}-\d{12,}\.parquet\Z")
 _COMPARED_BYTES = 1024 * 1024
 
 
-class ShardLostError(Exception):
-    """A committed shard is neither pending nor in its place: its rows are gone. For a person to look at."""
+class ShardLostError(ConfigurationError):
+    """A committed shard is neither pending nor in its place: its rows are gone, or somebody took them away."""
 
 
-class ShardInTheWayError(Exception):
+class ShardInTheWayError(ConfigurationError):
     """Another shard has the name of a committed one: two streams write to one dataset, or a topic was made anew."""
 
 
@@ -101,7 +101,8 @@ class ShardStore:
                 raise self._gone()
             raise ShardLostError(
                 f"the committed shard {mark.name} is neither at {self.url}/{source} nor at {self.url}/{target}: its rows "
-                "are lost from the dataset, but their records are in the topic"
+                "are lost from the dataset, but their records are in the topic; where you took the shard away yourself, go on "
+                "with dataset.accept_missing_shards=true"
             )
 
     def discard(self, token: str) -> None:

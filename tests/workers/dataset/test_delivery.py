@@ -18,7 +18,7 @@ from schemas.topics import DATASET, Names
 from schemas.trail import TrailStep
 from tests.workers.dataset.samples import sample
 from workers.dataset.delivery import ShardDelivery
-from workers.dataset.shards import ShardStore
+from workers.dataset.shards import ShardLostError, ShardStore
 from workers.dataset.stage import DatasetStage
 
 PARTITION = Partition("imgdiff.qa", 3)
@@ -154,3 +154,14 @@ def test_discarding_survives_an_outage(
 def test_nothing_committed_is_nothing_to_complete(delivery: ShardDelivery, shards: ShardStore) -> None:
     delivery.complete(PARTITION, OffsetMetadata(counters=Counters(consumed=3, passed=3)))
     assert rows(shards) == {}
+
+
+def test_a_shard_that_was_taken_away_stops_the_sink_unless_that_is_accepted(shards: ShardStore) -> None:
+    metadata = OffsetMetadata(
+        counters=Counters(), shard=ShardMark(token="0" * 32, name="part-00003-000000000000-000000000004.parquet")
+    )
+    retry: Any = OnceMore()
+    letters = DeadLetterWriter(DATASET, Names("imgdiff"), Signature("dataset", "0.1.0", "0" * 12, ()))
+    with pytest.raises(ShardLostError, match=r"dataset\.accept_missing_shards=true"):
+        ShardDelivery(shards, letters, retry).complete(PARTITION, metadata)
+    ShardDelivery(shards, letters, retry, accept_missing=True).complete(PARTITION, metadata)
