@@ -71,8 +71,9 @@ class Committer:
         self._membership = membership
         self._producer: TransactionalProducer | None = None
 
-    def open(self) -> None:
-        """Fence a predecessor and settle what it left open. Raises FencedError or KafkaError."""
+    def open(self, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Fence a predecessor and settle what it left open. Raises FencedError or KafkaError, and NotWantedError where
+        `wanted` turns false while there is no producer yet."""
         deadline = Deadline(self._settings.broker_patience_s)
         while self._producer is None:
             try:
@@ -82,6 +83,8 @@ class Committer:
             except KafkaError as error:
                 if deadline.expired:
                     raise
+                if not wanted():
+                    raise NotWantedError("a transactional producer") from error
                 log.warning("no transactional producer yet, trying again: %s", error)
                 self._health.waiting("producer", f"no transactional producer: {error}")
                 time.sleep(REBUILD_PAUSE_S)

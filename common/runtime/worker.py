@@ -26,7 +26,7 @@ from common.runtime.intake import Intake
 from common.runtime.loading import Loader
 from common.runtime.ownership import Assignment
 from common.runtime.poller import Listener, Poller
-from common.runtime.retry import Retry
+from common.runtime.retry import NotWantedError, Retry
 from common.runtime.shared import Shared
 from common.runtime.spec import DeliveryParts, WorkerSpec
 from common.runtime.stage_loop import StageLoop
@@ -80,6 +80,9 @@ class Worker:
                     "instance %s, http port %d, profile %s", self._instance.name, server.port, self._common.profile
                 )
                 return self._run()
+        except NotWantedError:
+            log.info("stopped before it had begun")
+            return ExitCode.DONE
         except Exception as error:
             return _report("start", error)
 
@@ -87,11 +90,15 @@ class Worker:
         """Finish what has begun, commit it, leave."""
         self._stop.set()
 
+    def _wanted(self) -> bool:
+        return not self._stop.is_set()
+
     def _run(self) -> ExitCode:
         blobs = Blobs(self._common.blobs)
         retry = Retry(self._common.runtime, self._health, self._metrics)
-        retry.run("reach the object store", blobs.check, lambda: not self._stop.is_set())
-        stage = self._spec.build(self._settings, self._common)  # models load here, before the group is joined
+        retry.run("reach the object store", blobs.check, self._wanted)
+        # Models load and warm up before the group is joined: a member that cannot work yet would hold partitions.
+        stage = retry.run("load the models", lambda: self._spec.build(self._settings, self._common), self._wanted)
         self._await_cluster()
         signature = Signature(
             worker=self._spec.route.worker,
@@ -119,7 +126,7 @@ class Worker:
         execution = Execution(stage, self._spec.reasons, retry, shared.assignment, self._common.runtime.max_attempts)
         loop = StageLoop(shared, intake, execution, self._settings)
 
-        committer.open()
+        committer.open(self._wanted)
         threads = [
             self._thread("poll", lambda: self._poll(poller)),
             self._thread("stage", lambda: loop.run(self._drained)),
@@ -149,6 +156,7 @@ class Worker:
                 log.warning("waiting for the broker: %s", error)
                 self._health.waiting("start", str(error))
                 self._stop.wait(BROKER_PAUSE_S)
+        raise NotWantedError("the cluster")
 
     def _supervise(self, shared: Shared) -> None:
         """Wait for the order to stop, then for what has begun to be committed."""

@@ -73,6 +73,9 @@ class ProbeStage:
 
 
 def build(settings: StageSettings, common: CommonSettings) -> Stage[Caption, Edit]:
+    gate = os.environ.get("PROBE_BUILD_GATE")
+    if gate and not Path(gate).exists():
+        raise TransientError("the model endpoint is not there yet")
     return ProbeStage()
 
 

@@ -44,6 +44,25 @@ def test_a_revoke_ends_the_wait(stream: Stream) -> None:
     assert healthy.stop() == 0
 
 
+def test_a_model_that_is_not_there_yet_is_waited_for_at_the_start(stream: Stream) -> None:
+    gate = stream.folder / "gate"
+    stream.produce_captions(["a dog"] * 10)
+    worker = stream.start(PROBE, PROBE_BUILD_GATE=str(gate))
+    wait_until("it says so", lambda: "not there yet" in worker.http("/readyz")[1])
+    gate.touch()
+    stream.settle("edits", "captions")
+    assert worker.stop() == 0
+
+
+def test_a_worker_that_waits_at_its_start_can_be_stopped(stream: Stream) -> None:
+    without_model = stream.start(PROBE, PROBE_BUILD_GATE=str(stream.folder / "never"))
+    without_broker = stream.start(PROBE, IMGDIFF_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1")
+    wait_until("one waits for its model", lambda: "not there yet" in without_model.log)
+    wait_until("one waits for the broker", lambda: "waiting for the broker" in without_broker.log)
+    assert without_model.stop() == 0
+    assert without_broker.stop() == 0
+
+
 def test_a_worker_without_its_store_does_not_start(stream: Stream) -> None:
     shutil.rmtree(stream.folder / "blobs")
     worker = stream.start(PROBE)
