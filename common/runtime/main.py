@@ -11,6 +11,7 @@ import click
 from common.logs import configure_logging
 from common.runtime.errors import ConfigurationError
 from common.runtime.exits import ExitCode
+from common.runtime.options import compute_options
 from common.runtime.spec import WorkerSpec
 from common.settings import load_layers, section_of
 
@@ -24,8 +25,9 @@ def worker_main(spec: WorkerSpec[Any], arguments: Sequence[str] | None = None) -
     @click.option("--settings", "file", type=click.Path(path_type=Path), help="A TOML file of settings.")
     @click.option("--profile", help="The profile to start from.")
     @click.option("--set", "flags", multiple=True, metavar="KEY=VALUE", help="One setting; may be given again.")
-    def command(file: Path | None, profile: str | None, flags: tuple[str, ...]) -> int:
-        return run_worker(spec, file, flags, profile)
+    @compute_options
+    def command(compute: tuple[str, ...], file: Path | None, profile: str | None, flags: tuple[str, ...]) -> int:
+        return run_worker(spec, file, (*flags, *compute), profile)
 
     try:
         code: int = command.main(args=None if arguments is None else list(arguments), standalone_mode=False)

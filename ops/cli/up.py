@@ -1,5 +1,6 @@
 """`imgdiff up`: all workers on this machine."""
 
+import re
 import signal
 import threading
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ STOP_MARGIN_S = 15.0
 """What a worker may take to leave, beyond the budget for its work in flight."""
 
 MAX_WORKERS = 64
+DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 
 @click.command()
@@ -29,6 +31,13 @@ MAX_WORKERS = 64
     help="How many of one worker, such as boxes=3; may be given again.  [default: 1 of each]",
 )
 @click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="[NAME=]DEVICE[,DEVICE]",
+    help="Where the workers compute, such as cuda:0, or boxes=cuda:1,cuda:2 for one stage's in turn; may be given again.",
+)
+@click.option(
     "--targets",
     type=click.Path(path_type=Path),
     default=Path(".imgdiff/prometheus/targets.json"),
@@ -36,7 +45,7 @@ MAX_WORKERS = 64
     help="File in which Prometheus finds the workers; there while they run.",
 )
 @settings_options
-def up(settings: SettingsOptions, counts: Sequence[str], targets: Path) -> int:
+def up(settings: SettingsOptions, counts: Sequence[str], devices: Sequence[str], targets: Path) -> int:
     """Run all workers on this machine, each a process of its own, until SIGTERM or Ctrl-C.
 
     Whoever dies is started again, after a wait that grows from half a second to half a minute. A worker whose first
@@ -49,8 +58,9 @@ def up(settings: SettingsOptions, counts: Sequence[str], targets: Path) -> int:
     from ops.up.targets import prometheus_targets
 
     numbers = _parse(counts)
+    placed = _placed(devices)
     common = _common(settings)
-    workers = list(WorkerPrograms(settings.arguments()).all(numbers))
+    workers = list(WorkerPrograms(settings.arguments(), devices=placed).all(numbers))
     log = PrefixedLog([worker.program.name for worker in workers])
     supervisor = Supervisor(log)
     stop, at_once = threading.Event(), threading.Event()
@@ -92,6 +102,23 @@ def _parse(counts: Sequence[str]) -> dict[str, int]:
             )
         numbers[name] = int(number)
     return numbers
+
+
+def _placed(devices: Sequence[str]) -> dict[str, list[str]]:
+    """The devices of each worker that has any, one given without a name for those that are not named."""
+    from ops.workers import WORKERS
+
+    placed: dict[str, list[str]] = {}
+    for text in sorted(devices, key=lambda text: "=" in text):
+        name, equals, listed = text.rpartition("=")
+        found = listed.split(",")
+        if (equals and name not in WORKERS) or not all(DEVICE.fullmatch(device) for device in found):
+            raise click.UsageError(
+                f"--device {text}: expected DEVICE or NAME=DEVICE with a name of {', '.join(WORKERS)} and devices such as "
+                "cpu, cuda or cuda:1, comma-separated"
+            )
+        placed |= dict.fromkeys([name] if equals else WORKERS, found)
+    return placed
 
 
 def _install_signals(stop: threading.Event, at_once: threading.Event) -> None:

@@ -2,13 +2,15 @@
 
 import click
 
+from common.runtime.options import compute_options
 from ops.cli.options import SettingsOptions, settings_options
 
 
 @click.command()
 @click.argument("stage")
 @settings_options
-def worker(settings: SettingsOptions, stage: str) -> int:
+@compute_options
+def worker(compute: tuple[str, ...], settings: SettingsOptions, stage: str) -> int:
     """Run one worker of STAGE until SIGTERM or Ctrl-C: edits, pairs, boxes, region-captions, qa or dataset."""
     from common.runtime.main import run_worker
     from ops.workers import UnknownWorkerError, spec_of
@@ -17,4 +19,4 @@ def worker(settings: SettingsOptions, stage: str) -> int:
         spec = spec_of(stage)
     except UnknownWorkerError as error:
         raise click.UsageError(str(error)) from error
-    return run_worker(spec, settings.file, settings.flags, settings.profile)
+    return run_worker(spec, settings.file, (*settings.flags, *compute), settings.profile)

@@ -29,17 +29,24 @@ class WorkerProgram:
 class WorkerPrograms:
     """Makes the programs of this machine's workers. No two get the same name or port."""
 
-    def __init__(self, arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> None:
-        """`arguments` go to every worker: options for settings."""
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environ: Mapping[str, str] = os.environ,
+        devices: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """`arguments` go to every worker: options for settings. The n-th of a worker's processes gets the n-th of its
+        `devices`, and then the first again; without any it computes where its settings say."""
         self._arguments = tuple(arguments)
+        self._devices = devices or {}
         self._environ = environ
         self._numbers: dict[str, int] = {}
         self._ports: set[int] = set()
 
     def next(self, worker: str) -> WorkerProgram:
         """One more of this worker. Raises UnknownWorkerError, and ConfigurationError when no port is free."""
-        command = (sys.executable, "-m", module_of(worker), *self._arguments)
         number = self._numbers[worker] = self._numbers.get(worker, 0) + 1
+        command = (sys.executable, "-m", module_of(worker), *self._arguments, *self._device(worker, number))
         port = self._free_port()
         given = next((self._environ[name] for name in HOST_NAMES if self._environ.get(name)), None)
         own = {HTTP_PORT: str(port), **({instance.VARIABLE: f"{given}-{number}"} if given else {})}
@@ -56,6 +63,10 @@ class WorkerPrograms:
         for worker in WORKERS:
             for _ in range(counts.get(worker, 1)):
                 yield self.next(worker)
+
+    def _device(self, worker: str, number: int) -> Sequence[str]:
+        devices = self._devices.get(worker)
+        return ("--device", devices[(number - 1) % len(devices)]) if devices else ()
 
     def _free_port(self) -> int:
         for _ in range(100):

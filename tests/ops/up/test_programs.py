@@ -41,3 +41,14 @@ def test_without_a_name_workers_find_their_own() -> None:
 def test_an_unknown_worker_is_answered_with_those_there_are() -> None:
     with pytest.raises(UnknownWorkerError, match="no worker 'bxes', expected one of edits, pairs, boxes"):
         WorkerPrograms([], {}).next("bxes")
+
+
+def test_workers_take_turns_on_the_devices_of_their_stage() -> None:
+    programs = WorkerPrograms([], {}, devices={"boxes": ["cuda:0", "cuda:1"]})
+    commands = [programs.next(worker).program.command for worker in ("boxes", "boxes", "boxes", "qa")]
+    assert [list(command[3:]) for command in commands] == [
+        ["--device", "cuda:0"],
+        ["--device", "cuda:1"],
+        ["--device", "cuda:0"],
+        [],
+    ]
