@@ -177,7 +177,8 @@ def _given(role: str, adapter: Any, chosen: ModelSettings, settings: CommonSetti
 
 def _typed(adapter: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options as the adapter's constructor declares them: from an environment variable every value is a text."""
-    types = {name: kind for name, kind in get_type_hints(adapter.__init__).items() if name not in _NO_OPTIONS}
+    declared = get_type_hints(adapter.__init__, include_extras=True)
+    types = {name: kind for name, kind in declared.items() if name not in _NO_OPTIONS}
     typed = {}
     for option, value in options.items():
         if option not in types:
