@@ -29,3 +29,10 @@ def device_of(compute: ComputeSettings) -> torch.device:
 def dtype_of(compute: ComputeSettings) -> torch.dtype:
     """The numbers of weights and activations."""
     return _DTYPES[compute.dtype]
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on the device. To a GPU it goes from pinned memory, so that the CPU goes on while the copy runs."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
