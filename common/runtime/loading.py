@@ -1,14 +1,39 @@
 """The prefetch: from bytes in the log to a task with its pictures."""
 
+import threading
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 from common.blobs import Blobs
 from common.runtime.flight import Fetched, Loaded
 from common.runtime.retry import Retry
-from common.runtime.stage import Task
+from common.runtime.stage import Picture, Task
 from schemas import codec, headers
+from schemas.images import ImageRef
 from schemas.invalid import InvalidRecord
 from schemas.record import Record
+
+LOCKS = 64
+
+
+class SharedPictures:
+    """The pictures of the records in this process, each fetched and decoded once for all records that refer to it: the
+    boxes of a pair follow each other. A picture lives as long as a record that has it."""
+
+    def __init__(self, blobs: Blobs, *, decode: bool) -> None:
+        self._blobs = blobs
+        self._decode = decode
+        self._alive: WeakValueDictionary[ImageRef, Picture] = WeakValueDictionary()
+        # One lock for all would let a slow read hold up every other picture.
+        self._locks = [threading.Lock() for _ in range(LOCKS)]
+
+    def get(self, reference: ImageRef) -> Picture:
+        """Raises what `Blobs.picture` raises."""
+        with self._locks[hash(reference) % LOCKS]:
+            picture = self._alive.get(reference)
+            if picture is None:
+                picture = self._alive[reference] = self._blobs.picture(reference, decode=self._decode)
+            return picture
 
 
 class Loader:
@@ -16,9 +41,8 @@ class Loader:
 
     def __init__(self, kind: type[Record], blobs: Blobs, retry: Retry, *, decode_images: bool) -> None:
         self._kind = kind
-        self._blobs = blobs
+        self._pictures = SharedPictures(blobs, decode=decode_images)
         self._retry = retry
-        self._decode_images = decode_images
 
     def load(self, fetched: Fetched, wanted: Callable[[], bool]) -> Loaded:
         """Raises NotWantedError when the store is unreachable and the record's partition goes elsewhere."""
@@ -26,11 +50,7 @@ class Loader:
         try:
             decoded = codec.decode(self._kind, record.value, headers.text_header(record.headers, headers.SCHEMA))
             pictures = {
-                name: self._retry.run(
-                    "fetch images",
-                    lambda: self._blobs.picture(reference, decode=self._decode_images),
-                    wanted,
-                )
+                name: self._retry.run("fetch images", lambda: self._pictures.get(reference), wanted)
                 for name, reference in decoded.images().items()
             }
         except InvalidRecord as invalid:
