@@ -1,0 +1,65 @@
+"""How transformers' `generate` is called: what the profile says about decoding, and nothing that a checkpoint adds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from common.models.prompts import Decoding
+
+
+def only_special_tokens(model: Any, tokenizer: Any) -> None:
+    """Takes from the model's generation config all but its special tokens.
+
+    `generate` fills whatever a caller leaves open from there, and checkpoints put temperatures and penalties into it.
+    """
+    config = model.generation_config
+    end = tokenizer.eos_token_id if config.eos_token_id is None else config.eos_token_id
+    first_end = end[0] if isinstance(end, list) else end
+    pad = next(token for token in (config.pad_token_id, tokenizer.pad_token_id, first_end) if token is not None)
+    model.generation_config = GenerationConfig(bos_token_id=config.bos_token_id, eos_token_id=end, pad_token_id=pad)
+
+
+def decoding_arguments(decoding: Decoding, seeds: Sequence[int], device: torch.device) -> dict[str, Any]:
+    """What `generate` takes for rows with these seeds: always one beam, always the best token.
+
+    Sampling is greedy, too, over logits that carry the noise: see SeededNoise.
+    """
+    arguments: dict[str, Any] = {
+        "generation_config": GenerationConfig(max_new_tokens=decoding.max_new_tokens, do_sample=False, num_beams=1)
+    }
+    if not decoding.greedy:
+        arguments["logits_processor"] = LogitsProcessorList([SeededNoise(decoding, seeds, device)])
+    return arguments
+
+
+class SeededNoise(LogitsProcessor):
+    """Adds Gumbel noise: the largest sum is a draw from the softmax. Each row has a generator of its own.
+
+    So a row's draws depend on its seed alone, not on the rows that share its batch, nor on torch's global state. The
+    generators are the CPU's: equal seeds draw equal noise on every device.
+    """
+
+    def __init__(self, decoding: Decoding, seeds: Sequence[int], device: torch.device) -> None:
+        self._decoding = decoding
+        self._generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
+        self._device = device
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores of shape (rows, vocabulary): divided by the temperature, cut to the nucleus, with noise."""
+        likely = _nucleus(scores / self._decoding.temperature, self._decoding.top_p)
+        uniform = torch.stack([torch.rand(scores.shape[1], generator=each) for each in self._generators])
+        # Never the logarithm of 0, on either side.
+        uniform = uniform.clamp(torch.finfo(torch.float32).tiny, 1 - torch.finfo(torch.float32).eps)
+        return likely - (-uniform.log()).log().to(self._device)
+
+
+def _nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Of each row the fewest tokens that together have at least the probability `top_p`; the others at minus infinity."""
+    if top_p == 1:
+        return scores
+    ordered, order = scores.sort(dim=-1, descending=True)
+    probabilities = ordered.softmax(dim=-1)
+    before = probabilities.cumsum(dim=-1) - probabilities
+    return torch.full_like(scores, -torch.inf).scatter(-1, order, ordered.masked_fill(before >= top_p, -torch.inf))
