@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
-from common.runtime.errors import DeviceLostError, OutOfMemoryError
+from common.runtime.errors import ConfigurationError, DeviceLostError, OutOfMemoryError
 from common.runtime.flight import Failed, Finished, Loaded, Outcome
 from common.runtime.ownership import Assignment
 from common.runtime.retry import NotWantedError, Retry
@@ -16,6 +16,9 @@ from schemas.dead_letters import DeadLetterKind, ErrorInfo, PoisonReason
 from schemas.invalid import InvalidRecord
 
 log = logging.getLogger(__name__)
+
+_NOT_THE_RECORDS_FAULT = (ConfigurationError, DeviceLostError, KeyboardInterrupt)
+"""They end the process: a key that an endpoint takes no longer would else make a dead letter of every record."""
 
 
 class StageContractError(Exception):
@@ -58,7 +61,7 @@ class Execution:
                 return self._retry.run("stage", lambda: self._call(batch), lambda: all(map(self._wanted, batch)))
             except NotWantedError:
                 batch = self._still_wanted(batch)
-            except (DeviceLostError, KeyboardInterrupt):
+            except _NOT_THE_RECORDS_FAULT:
                 raise
             except OutOfMemoryError as error:
                 return self._halve(batch, error)
@@ -84,7 +87,7 @@ class Execution:
             except NotWantedError:
                 self._still_wanted(batch)
                 return []
-            except (DeviceLostError, KeyboardInterrupt):
+            except _NOT_THE_RECORDS_FAULT:
                 raise
             except Exception as again:
                 error = again

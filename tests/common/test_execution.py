@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from common.health import Health
 from common.kafka import ConsumedRecord, Partition
 from common.metrics import WorkerMetrics
-from common.runtime.errors import DeviceLostError, OutOfMemoryError, TransientError
+from common.runtime.errors import ConfigurationError, DeviceLostError, OutOfMemoryError, TransientError
 from common.runtime.execution import Execution
 from common.runtime.flight import Failed, Fetched, Finished, Loaded
 from common.runtime.ownership import Assignment, Progress
@@ -154,12 +154,24 @@ def test_what_is_transient_is_tried_again_and_never_dead_lettered() -> None:
     assert [said(f) for f in execution(Scripted(away)).run([loaded("pass")])] == ["pass"]
 
 
-def test_a_lost_device_ends_everything() -> None:
+@pytest.mark.parametrize("error", [DeviceLostError("illegal access"), ConfigurationError("the key is refused")])
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_is_no_records_fault_ends_everything(error: Exception, count: int) -> None:
     def broken(texts: Sequence[str]) -> None:
-        raise DeviceLostError("illegal access")
+        raise error
 
-    with pytest.raises(DeviceLostError):
-        execution(Scripted(broken)).run([loaded("pass")])
+    stage = Scripted(broken)
+    with pytest.raises(type(error)):
+        execution(stage).run([loaded("pass", n) for n in range(count)])
+    assert stage.calls == [count]
+
+
+def test_a_setting_that_turns_out_wrong_with_one_record_alone_is_not_that_records_fault() -> None:
+    def refused(texts: Sequence[str]) -> None:
+        raise ConfigurationError("the key is refused") if len(texts) == 1 else ValueError("some record")
+
+    with pytest.raises(ConfigurationError):
+        execution(Scripted(refused)).run([loaded("pass", n) for n in range(2)])
 
 
 def test_a_library_error_is_known_by_its_name() -> None:
