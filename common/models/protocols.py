@@ -49,10 +49,14 @@ class EditRequest:
 
 @dataclass(frozen=True, slots=True)
 class EditReply:
-    """What the model said, as it said it: the stage cleans and checks it. `truth` as in TrailStep."""
+    """What the model said, as it said it: the stage cleans and checks it. `truth` as in TrailStep.
+
+    `complete` is false where the model was cut off at the most tokens that a reply may have.
+    """
 
     text: str
     truth: Mapping[str, Any] = field(default_factory=dict)
+    complete: bool = True
 
 
 class CaptionEditor(Protocol):

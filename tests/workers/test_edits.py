@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from common.models.protocols import EditRequest
+from common.models.protocols import EditReply, EditRequest
 from common.runtime.stage import Emit, Reject, Task
 from schemas.edits import Edit
 from schemas.ids import record_id, seed_of
@@ -68,6 +68,16 @@ def test_reasons(reply: str | None, reason: EditsReason) -> None:
     result = outcome(reply)
     assert isinstance(result, Reject)
     assert result.reason is reason
+
+
+def test_a_reply_that_was_cut_off_is_no_caption_even_where_it_reads_like_one() -> None:
+    class Cut(FakeEditor):
+        def edit(self, requests):  # type: ignore[no-untyped-def]
+            return [EditReply(EDITED, complete=False)]
+
+    (result,) = EditsStage(EditsSettings(), Cut(lambda _: EDITED)).process([Task(caption_record(CAPTION))])
+    assert isinstance(result, Reject)
+    assert (result.reason, result.detail) == (EditsReason.CUT_OFF, EDITED)
 
 
 def test_a_reply_that_drops_most_of_the_caption_is_too_short() -> None:

@@ -10,6 +10,8 @@ class EditsReason(StrEnum):
     """The model says that the caption has no object that it can replace."""
     EMPTY_REPLY = "empty_reply"
     """Nothing is left of the reply once it is cleaned."""
+    CUT_OFF = "cut_off"
+    """The model was cut off at the most tokens that a reply may have: what it said may be half a caption."""
     MARKER_WORD = "marker_word"
     """The reply talks about the replacement (`marker_words`) instead of being the new caption."""
     UNCHANGED = "unchanged"

@@ -81,14 +81,16 @@ class EditsStage:
         if reply is None:
             return _Weighed(index, request.seed, EditReply(""), "", {}, EditsReason.NOTHING_TO_REPLACE)
         text = clean_reply(reply.text, caption)
-        if reason := self._malformed(text, caption):
+        if reason := self._malformed(text, caption, reply.complete):
             return _Weighed(index, request.seed, reply, text, {}, reason)
         scores = self._measure(text, caption)
         return _Weighed(index, request.seed, reply, text, scores, _failed(scores))
 
-    def _malformed(self, text: str, caption: str) -> EditsReason | None:
+    def _malformed(self, text: str, caption: str, complete: bool) -> EditsReason | None:
         if not text:
             return EditsReason.EMPTY_REPLY
+        if not complete:
+            return EditsReason.CUT_OFF
         if any(marker in text.lower() for marker in self._settings.marker_words):
             return EditsReason.MARKER_WORD
         if words_of(text) == words_of(caption):
