@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.words import Change, changes, noun_lemma, object_changes, words_of
+from common.nouns import noun_lemma
+from common.words import Change, changes, object_changes, words_of
 
 WORDS = st.lists(st.sampled_from("a dog cat on the mat red".split()), max_size=12)
 

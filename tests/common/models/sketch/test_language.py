@@ -6,7 +6,7 @@ from common.models.sketch.glyphs import master
 from common.models.sketch.language import mentions_in, replaced, speaks_of_nothing, words_of
 from common.models.sketch.palette import COLOURS
 from common.models.sketch.vocabulary import CONCEPTS, KIND_WORDS, Concept, Kind, meanings, substitutes
-from common.words import noun_lemma
+from common.nouns import noun_lemma
 
 
 def _named(name: str) -> Concept:
