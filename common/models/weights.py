@@ -1,10 +1,30 @@
-"""Where a model's files lie on this machine, and whether they are the ones that were locked."""
+"""Where a model's files lie on this machine, and whether they are the ones that were locked.
 
+Files that are in the lock file have to be what it says. Files that are not are taken as they are, and the revision says
+so: `unlocked:` and 12 hexadecimal digits that are the same whenever the names and the contents of all files are.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from common.models.digests import Digests
+from common.models.lock import LockedFile, LockedModel, read_lock
 from common.runtime.errors import ConfigurationError
 from common.settings import WeightsSettings, WeightsSource
+
+log = logging.getLogger(__name__)
+
+UNLOCKED = "unlocked:"
+"""How the revision of files begins that no lock file knows."""
+
+_DOWNLOAD = "`imgdiff models download`"
+_MEMORIES = ".digests"
+_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +43,141 @@ class Weights:
         return path
 
 
-def find_weights(source: WeightsSource, settings: WeightsSettings) -> Weights:
-    """The weights on this machine. Raises ConfigurationError where they are missing or differ from the lock file."""
-    folder = source.path if source.path is not None else settings.folder / source.id
+class Fault(StrEnum):
+    """How files are not what they have to be."""
+
+    MISSING = "missing"
+    DIFFERS = "differs"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a model's files, in words for its user."""
+
+    fault: Fault
+    said: str
+
+
+def find_weights(source: WeightsSource, settings: WeightsSettings, *, trusting: bool = True) -> Weights:
+    """The weights on this machine. Raises ConfigurationError where they are missing or differ from the lock file.
+
+    Sizes are compared always; for a file whose SHA-256 is remembered and that has not changed since, the memory counts,
+    unless `trusting` is off.
+    """
+    folder = folder_of(source, settings)
+    locked = lock_of(source, settings)
     if not folder.is_dir():
         raise ConfigurationError(
-            f"weights of {source.id}: no folder {folder}; `imgdiff models download` fetches them, "
+            f"weights of {source.id}: no folder {folder}; {_DOWNLOAD} fetches them, "
             "or `weights.path` names a folder that has them"
         )
-    return Weights(source.id, source.revision, folder)
+    if (problem := problem_of(source, folder, locked)) is not None:
+        raise ConfigurationError(f"weights of {source.id} in {folder}: {problem.said}")
+    digests = Digests(folder, _memory(source, folder, settings), trusting=trusting)
+    try:
+        found = digests.of(files_in(folder, source.files))
+    except OSError as error:
+        raise ConfigurationError(f"weights of {source.id} in {folder}: {error}") from error
+    if locked is None:
+        revision = UNLOCKED + _digest(found)
+        log.warning("weights of %s in %s: the revision is not pinned, the trail says %s", source.id, folder, revision)
+        return Weights(source.id, revision, folder)
+    for name, sha256 in found.items():
+        if sha256 != locked.files[name].sha256:
+            raise ConfigurationError(
+                f"weights of {source.id} in {folder}: {name} has the SHA-256 {sha256}, expected "
+                f"{locked.files[name].sha256} as in {settings.lock_file}; {_DOWNLOAD} fetches it again"
+            )
+    return Weights(source.id, locked.revision, folder)
+
+
+def folder_of(source: WeightsSource, settings: WeightsSettings) -> Path:
+    """Where the files have to lie."""
+    return source.path if source.path is not None else settings.folder / source.id
+
+
+def lock_of(source: WeightsSource, settings: WeightsSettings) -> LockedModel | None:
+    """What the lock file says about the model; None where it does not know it.
+
+    Raises ConfigurationError where it knows another revision than the settings name. A folder of one's own (`path`) has
+    no revision that could be another: its files have to be the locked ones, or go by another id.
+    """
+    locked = read_lock(settings.lock_file).models.get(source.id)
+    if locked is not None and source.path is None and not answers(locked, source.revision):
+        raise ConfigurationError(
+            f"weights of {source.id}: {settings.lock_file} has the revision {locked.requested} ({locked.revision}), the "
+            f"settings name {source.revision}; {_DOWNLOAD} fetches that"
+        )
+    return locked
+
+
+def answers(locked: LockedModel, revision: str) -> bool:
+    """Whether what is locked is what a revision in the settings names."""
+    return revision in {locked.requested, locked.revision}
+
+
+def problem_of(source: WeightsSource, folder: Path, locked: LockedModel | None) -> Problem | None:
+    """What is wrong with the files at first sight, by their names and sizes; None where nothing is."""
+    there = files_in(folder, source.files)
+    if locked is None:
+        missing = [name for name in source.files if is_name(name) and name not in there]
+        if missing or not there:
+            return Problem(Fault.MISSING, f"{(missing or source.files)[0]} is missing; {_DOWNLOAD} fetches it")
+        return None
+    return _difference(source, there, locked)
+
+
+def _difference(source: WeightsSource, there: Mapping[str, int], locked: LockedModel) -> Problem | None:
+    wanted = wanted_of(source, locked)
+    unknown = [name for name in source.files if is_name(name) and name not in wanted]
+    if unknown or not wanted:
+        return Problem(
+            Fault.MISSING, f"{(unknown or source.files)[0]} is not in the lock file; {_DOWNLOAD} fetches and adds it"
+        )
+    for name, file in wanted.items():
+        if name not in there:
+            return Problem(Fault.MISSING, f"{name} is missing; {_DOWNLOAD} fetches it")
+        if there[name] != file.size:
+            return Problem(
+                Fault.DIFFERS, f"{name} has {there[name]} bytes, expected {file.size}; {_DOWNLOAD} fetches it again"
+            )
+    if stray := sorted(set(there) - set(wanted)):
+        return Problem(
+            Fault.DIFFERS, f"{stray[0]} is not in the lock file, expected nothing but what was downloaded under this id"
+        )
+    return None
+
+
+def wanted_of(source: WeightsSource, locked: LockedModel) -> dict[str, LockedFile]:
+    """Those of the locked files that the settings name."""
+    return {name: file for name, file in sorted(locked.files.items()) if matches(name, source.files)}
+
+
+def files_in(folder: Path, patterns: Iterable[str]) -> dict[str, int]:
+    """The files of a folder that one of the patterns names, with their sizes. Hidden ones are nobody's weights."""
+    names = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        name.as_posix(): (folder / name).stat().st_size
+        for name in names
+        if not any(part.startswith(".") for part in name.parts) and matches(name.as_posix(), patterns)
+    }
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """As on the hub: `*` stands for slashes too, and a folder for all that is in it."""
+    return any(fnmatchcase(name, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in patterns)
+
+
+def is_name(pattern: str) -> bool:
+    """Whether it names one file, which then has to be there."""
+    return not pattern.endswith("/") and not any(character in pattern for character in "*?[")
+
+
+def _memory(source: WeightsSource, folder: Path, settings: WeightsSettings) -> Path:
+    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:_DIGITS]
+    return settings.folder / _MEMORIES / f"{source.id.replace('/', '--')}-{place}.json"
+
+
+def _digest(digests: Mapping[str, str]) -> str:
+    text = "".join(f"{name}\0{sha256}\n" for name, sha256 in sorted(digests.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
