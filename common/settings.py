@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
 
@@ -149,16 +149,24 @@ class HttpSettings(Section):
 
 
 class WeightsSource(Section):
-    """Where the files of a model come from: the hub, or a folder."""
+    """Where the files of a model come from: the hub, a folder, or for a single file any place on the web."""
 
     id: str
-    """The model's id on the hub, `owner/name`. With `path` it is only the name that goes into the trail."""
+    """The model's id on the hub, `owner/name`. With `path` or `url` it is only the name that goes into the trail."""
     revision: str = "main"
     """Branch, tag or commit on the hub. `imgdiff models download` writes the commit that it found into the lock file."""
     path: Path | None = None
     """A folder with the files in the hub's layout, in place of the hub."""
+    url: Annotated[str, StringConstraints(pattern=r"^https?://")] | None = None
+    """Where a model lies that is one file and not on the hub; `files` then is its name."""
     files: tuple[str, ...] = ("*",)
-    """Patterns of the files that are needed, such as `*.safetensors`."""
+    """The files that are needed: names, or patterns such as `*.safetensors`."""
+
+    @model_validator(mode="after")
+    def _one_file_of_a_url(self) -> Self:
+        if self.url is not None and (len(self.files) != 1 or any(character in self.files[0] for character in "*?[/")):
+            raise ValueError("with a `url`, `files` has to be the name of one file")
+        return self
 
 
 class ModelSettings(Section):

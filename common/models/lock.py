@@ -37,8 +37,8 @@ class LockedFile(Frozen):
 class LockedModel(Frozen):
     """What a model's files have to be.
 
-    `origin` is where they came from, `requested` the revision that the settings named then (a branch, say), and
-    `revision` the commit that this was; for a single file from a URL, which has none, its digest.
+    `origin` is where they came from, `requested` what the settings named then (a branch, say, or the URL of a single
+    file), and `revision` the commit that this was; for a file from a URL, which has none, its digest.
     """
 
     origin: str

@@ -103,17 +103,22 @@ def lock_of(source: WeightsSource, settings: WeightsSettings) -> LockedModel | N
     no revision that could be another: its files have to be the locked ones, or go by another id.
     """
     locked = read_lock(settings.lock_file).models.get(source.id)
-    if locked is not None and source.path is None and not answers(locked, source.revision):
+    if locked is not None and source.path is None and not answers(locked, source):
         raise ConfigurationError(
-            f"weights of {source.id}: {settings.lock_file} has the revision {locked.requested} ({locked.revision}), the "
-            f"settings name {source.revision}; {_DOWNLOAD} fetches that"
+            f"weights of {source.id}: {settings.lock_file} has {locked.requested} ({locked.revision}), the settings name "
+            f"{requested_of(source)}; {_DOWNLOAD} fetches that"
         )
     return locked
 
 
-def answers(locked: LockedModel, revision: str) -> bool:
-    """Whether what is locked is what a revision in the settings names."""
-    return revision in {locked.requested, locked.revision}
+def requested_of(source: WeightsSource) -> str:
+    """What the settings name: a revision on the hub, or the place of a file that has none."""
+    return source.revision if source.url is None else source.url
+
+
+def answers(locked: LockedModel, source: WeightsSource) -> bool:
+    """Whether what is locked is what the settings name."""
+    return requested_of(source) in {locked.requested, locked.revision}
 
 
 def problem_of(source: WeightsSource, folder: Path, locked: LockedModel | None) -> Problem | None:
