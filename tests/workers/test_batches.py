@@ -94,7 +94,7 @@ def boxes() -> Stage[Any, Any]:
 
 
 def region_captions() -> Stage[Any, Any]:
-    chosen = RegionCaptionsSettings(area_share=Bounds(low=0.05), text_match=Bounds(low=0.2))
+    chosen = RegionCaptionsSettings(text_match=Bounds(low=0.2))
     return RegionCaptionsStage(chosen, FakeRegionDescriber(), FakeMatcher(AnyScore()), FakeTextEncoder(AnyCosine()))
 
 

@@ -138,6 +138,7 @@ def test_a_box_passes_with_words_scores_and_an_id_of_its_own() -> None:
         "pair_similarity": step(0.95, 0),
         "crop_similarity": 0.25,
         "object_match": 0.75,
+        "area_share": LEFT.area_share,
     }
 
 
@@ -281,6 +282,58 @@ def test_the_cap_drops_the_least_different(cap: int | None, kept: int) -> None:
     assert boxes_of(result) == [MIDDLE, RIGHT, LEFT][:kept]
     assert isinstance(result, Emit)
     assert [c.reason for c in result.dropped] == [BoxesReason.BEYOND_CAP] * (3 - kept)
+
+
+@pytest.mark.parametrize(("shift", "passes"), [(-1, False), (0, True), (1, True)])
+def test_area_as_in_the_authors_code_keeps_a_box_of_one_in_four_hundred(shift: int, passes: bool) -> None:
+    width = 3 * step(1 / 400, shift) * 400 if shift else 3.0
+    where = Box(x0=20, y0=10, x1=20 + width, y1=12, width=WIDTH, height=HEIGHT)
+    result = outcome(World().thing(where), area_share=Bounds(low=1 / 400, low_inclusive=True))
+    assert isinstance(result, Emit) is passes
+    if isinstance(result, Reject):
+        assert result.reason is BoxesReason.BOX_TOO_SMALL
+        assert result.scores["area_share"].value == where.area_share
+
+
+def test_a_box_that_covers_too_much_is_a_reason_too() -> None:
+    assert reason_of(outcome(World().thing(LEFT), area_share=Bounds(high=0.1))) == BoxesReason.BOX_TOO_LARGE
+
+
+def sized_things() -> World:
+    """Five boxes apart, most different first; the second and the third are small."""
+    world = World()
+    for i, size in enumerate((8, 2, 2, 8, 8)):
+        world.thing(box(10 * i, 10, 10 * i + size, 10 + size), cosine=0.1 * i)
+    return world
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({}, [0, 1, 2, 3, 4]),
+        ({"max_boxes": 2}, [0, 1]),
+        ({"area_share": {"low": 0.01}}, [0, 3, 4]),
+        ({"area_share": {"low": 0.01}, "max_boxes": 2}, [0, 3]),  # small ones do not count to the cap
+        ({"area_share": {"low": 0.01}, "max_boxes_before_area": 4, "max_boxes": 5}, [0, 3]),
+        ({"area_share": {"low": 0.01}, "max_boxes_before_area": 4, "max_boxes": 1}, [0]),
+    ],
+)
+def test_the_caps_before_and_after_the_area_rule(settings: dict[str, object], kept: list[int]) -> None:
+    assert [record.x0 / 10 for record in boxes_of(outcome(sized_things(), **settings))] == kept
+
+
+def test_a_pair_whose_first_boxes_are_all_too_small_is_rejected_for_that() -> None:
+    world = World().thing(box(0, 10, 2, 12), cosine=0.1).thing(RIGHT, cosine=0.2)
+    result = outcome(world, area_share=Bounds(low=0.01), max_boxes_before_area=1)
+    assert isinstance(result, Reject)
+    assert result.reason is BoxesReason.BOX_TOO_SMALL
+    assert [c.reason for c in result.dropped] == [BoxesReason.BOX_TOO_SMALL, BoxesReason.BEYOND_CAP]
+
+
+def test_overlap_is_decided_before_area() -> None:
+    wide, narrow = box(0, 10, 15, 30), box(3, 10, 15, 30)
+    world = World().thing(wide, cosine=0.2).thing(narrow, cosine=0.8)
+    assert reason_of(outcome(world, area_share=Bounds(high=0.11))) == BoxesReason.BOX_TOO_LARGE
 
 
 def test_five_boxes_are_the_default() -> None:

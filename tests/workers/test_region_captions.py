@@ -1,4 +1,4 @@
-"""Region captions: area, descriptions, text match and text difference."""
+"""Region captions: descriptions, text match and text difference."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,6 @@ from schemas.record import MAX_TEXT_LENGTH
 from schemas.region_captions import RegionCaption
 from schemas.scores import Bounds
 from tests.workers.fakes import (
-    HEIGHT,
-    WIDTH,
     Colour,
     FakeMatcher,
     FakeRegionDescriber,
@@ -27,7 +25,6 @@ from tests.workers.fakes import (
     colour,
     painted,
     picture,
-    step,
 )
 from workers.region_captions.reasons import RegionCaptionsReason
 from workers.region_captions.settings import RegionCaptionsSettings
@@ -86,7 +83,6 @@ def test_a_region_passes_with_both_descriptions() -> None:
     assert result.seed == seed_of(box_record(WHERE).id, "describe")
     assert result.truth == {"first": {"colour": list(DOG)}, "second": {"colour": list(CAT)}}
     assert {name: score.value for name, score in result.scores.items()} == {
-        "area_share": WHERE.area_share,
         "text_match": 0.9,
         "text_similarity": 0.5,
     }
@@ -112,7 +108,6 @@ def test_text_similarity_at_its_bounds(bounds: Bounds) -> None:
 
 def test_default_bounds_are_the_papers() -> None:
     settings = RegionCaptionsSettings()
-    assert settings.area_share == Bounds()
     assert settings.text_match == Bounds(low=0.4)
     assert settings.text_similarity == Bounds(high=0.85)
     assert settings.crop_padding == 5
@@ -121,8 +116,6 @@ def test_default_bounds_are_the_papers() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"area_share": Bounds(low=0.2)}, RegionCaptionsReason.BOX_TOO_SMALL),
-        ({"area_share": Bounds(high=0.1, high_inclusive=True)}, RegionCaptionsReason.BOX_TOO_LARGE),
         ({"texts": (" \n", CAT_TEXT)}, RegionCaptionsReason.EMPTY_DESCRIPTION),
         ({"texts": (DOG_TEXT, "")}, RegionCaptionsReason.EMPTY_DESCRIPTION),
         ({"texts": (DOG_TEXT, "x" * (MAX_TEXT_LENGTH + 1))}, RegionCaptionsReason.DESCRIPTION_TOO_LONG),
@@ -131,6 +124,9 @@ def test_default_bounds_are_the_papers() -> None:
         ({"similarity": 0.9}, RegionCaptionsReason.TEXTS_TOO_SIMILAR),
         ({"similarity": -0.1, "text_similarity": Bounds(low=0, high=0.8)}, RegionCaptionsReason.TEXTS_TOO_DIFFERENT),
         ({"first": 0.1, "similarity": 0.9}, RegionCaptionsReason.TEXT_MISMATCH),
+        ({"first": 0.1, "similarity": 0.9, "text_similarity_first": True}, RegionCaptionsReason.TEXTS_TOO_SIMILAR),
+        ({"first": 0.1, "text_similarity_first": True}, RegionCaptionsReason.TEXT_MISMATCH),
+        ({"first": 0.1, "similarity": 0.9, "skip_text_match": True}, RegionCaptionsReason.TEXTS_TOO_SIMILAR),
     ],
 )
 def test_reasons(arguments: dict[str, object], reason: RegionCaptionsReason) -> None:
@@ -145,25 +141,14 @@ def test_both_scores_are_kept_whichever_filter_said_no() -> None:
     for arguments in ({"first": 0.1}, {"similarity": 0.9}):
         result = outcome(**arguments)
         assert isinstance(result, Reject)
-        assert set(result.scores) == {"area_share", "text_match", "text_similarity"}
+        assert set(result.scores) == {"text_match", "text_similarity"}
         assert result.detail == f"{DOG_TEXT} | {CAT_TEXT}"
 
 
-@pytest.mark.parametrize(("shift", "passes"), [(-1, False), (0, True), (1, True)])
-def test_area_as_in_the_authors_code_keeps_a_box_of_one_in_four_hundred(shift: int, passes: bool) -> None:
-    share = step(1 / 400, shift)
-    exactly = box(20, 10, 23, 12)
-    assert exactly.area_share == 1 / 400
-    width = 3 * share * 400
-    nearby = Box(x0=20, y0=10, x1=20 + width, y1=12, width=WIDTH, height=HEIGHT)
-    result = outcome(nearby if shift else exactly, area_share=Bounds(low=1 / 400, low_inclusive=True))
-    assert isinstance(result, Emit) is passes
-
-
-def test_no_model_is_asked_about_a_box_of_the_wrong_size() -> None:
-    built, describer, matcher, encoder = stage(area_share=Bounds(low=0.5))
-    built.process([Task(box_record(WHERE), pictures())])
-    assert describer.calls == matcher.calls == encoder.calls == []
+def test_a_text_match_that_is_skipped_is_measured_against_nothing() -> None:
+    result = outcome(first=0.1, skip_text_match=True)
+    assert isinstance(result, Emit)
+    assert result.scores["text_match"] == Bounds().measure(0.1)
 
 
 @pytest.mark.parametrize(("padding", "expected"), [(5, (30, 30)), (0, (20, 20)), (15, (50, 40))])

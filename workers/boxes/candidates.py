@@ -16,8 +16,10 @@ _PROGRESS = {
     BoxesReason.OBJECT_MISMATCH: 1,
     BoxesReason.OVERLAPS: 2,
     BoxesReason.BEYOND_CAP: 3,
+    BoxesReason.BOX_TOO_SMALL: 4,
+    BoxesReason.BOX_TOO_LARGE: 4,
 }
-"""How many filters a candidate had passed when it was dropped for a reason."""
+"""How far a candidate had got, at the least, when it was dropped for a reason."""
 
 
 @dataclass(slots=True)

@@ -42,7 +42,12 @@ class BoxesSettings(StageSettings):
     overlap_adds_pixel: bool = False
     """Count right and bottom edge as inside when measuring overlap, which makes small boxes overlap a little more or
     less. Authors' code and recipe: true."""
+    max_boxes_before_area: int | None = Field(default=None, ge=1)
+    """Boxes per pair that `area_share` is asked about, none for all. Authors' code: 10."""
+    area_share: Bounds = Bounds()
+    """Share of the picture that the box covers. Paper: open. Authors' code: from 1/400, inclusive. Recipe: to 1/10,
+    inclusive."""
     max_boxes: int | None = Field(default=5, ge=1)
-    """Boxes per pair, None for all. Authors' code: 10, of which its next step takes the first 5 or 6. Recipe: None."""
+    """Boxes per pair in the end, none for all. Recipe: none."""
     crops_per_call: int = Field(default=256, ge=2)
     """How many crops are held in memory and given to a model at once."""

@@ -178,11 +178,20 @@ class BoxesStage:
     def _select(self, passed: list[CandidateBox]) -> list[CandidateBox]:
         if self._settings.sort_by_difference:
             passed = sorted(passed, key=lambda box: box.scores["crop_similarity"].value)
-        kept = suppress(passed, self._settings.overlap, adds_pixel=self._settings.overlap_adds_pixel)
-        cap = len(kept) if self._settings.max_boxes is None else self._settings.max_boxes
-        for box in kept[cap:]:
-            box.reason = BoxesReason.BEYOND_CAP
-        return kept[:cap]
+        apart = suppress(passed, self._settings.overlap, adds_pixel=self._settings.overlap_adds_pixel)
+        first = _capped(apart, self._settings.max_boxes_before_area)
+        for box in first:
+            score = self._settings.area_share.measure(box.box.area_share)
+            box.judge("area_share", score, BoxesReason.BOX_TOO_SMALL, BoxesReason.BOX_TOO_LARGE)
+        return _capped([box for box in first if box.reason is None], self._settings.max_boxes)
+
+
+def _capped(boxes: Sequence[CandidateBox], cap: int | None) -> list[CandidateBox]:
+    """The first ones; the others get their reason."""
+    end = len(boxes) if cap is None else cap
+    for box in boxes[end:]:
+        box.reason = BoxesReason.BEYOND_CAP
+    return list(boxes[:end])
 
 
 def _places(pairs: Sequence[_Pair], *, cross_second: bool) -> list[_Place]:

@@ -4,12 +4,8 @@ from enum import StrEnum
 
 
 class RegionCaptionsReason(StrEnum):
-    """The closed set of reject reasons of `region-captions`, in the order in which they are looked for."""
+    """The closed set of reject reasons of `region-captions`, in the order in which they are looked for by default."""
 
-    BOX_TOO_SMALL = "box_too_small"
-    """The box covers less of the picture than `area_share` asks for."""
-    BOX_TOO_LARGE = "box_too_large"
-    """The box covers more of the picture than `area_share` allows."""
     EMPTY_DESCRIPTION = "empty_description"
     """The model says nothing about one of the two regions."""
     DESCRIPTION_TOO_LONG = "description_too_long"

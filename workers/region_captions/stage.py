@@ -16,7 +16,7 @@ from schemas.boxes import DifferenceBox
 from schemas.ids import seed_of
 from schemas.record import MAX_TEXT_LENGTH
 from schemas.region_captions import RegionCaption
-from schemas.scores import Scores
+from schemas.scores import Bounds, Score, Scores
 from schemas.trail import ModelId
 from workers.region_captions.reasons import RegionCaptionsReason
 from workers.region_captions.settings import RegionCaptionsSettings
@@ -83,18 +83,10 @@ class RegionCaptionsStage:
     def process(self, batch: Sequence[Task[DifferenceBox]]) -> list[Emit[RegionCaption] | Reject]:
         """One region caption for each box, or why there is none."""
         regions = [_Region(task) for task in batch]
-        for step in (self._check_area, self._describe, self._check_texts, self._measure):
+        for step in (self._describe, self._check_texts, self._measure):
             if undecided := [region for region in regions if region.reason is None]:
                 step(undecided)
         return [_outcome(region) for region in regions]
-
-    def _check_area(self, regions: Sequence[_Region]) -> None:
-        for region in regions:
-            score = self._settings.area_share.measure(region.record.box.area_share)
-            region.scores["area_share"] = score
-            if not score.passes:
-                too_small, too_large = RegionCaptionsReason.BOX_TOO_SMALL, RegionCaptionsReason.BOX_TOO_LARGE
-                region.reason = too_small if score.too_low else too_large
 
     def _describe(self, regions: Sequence[_Region]) -> None:
         """One request per picture with all its boxes. Both pictures of a pair stand next to each other."""
@@ -127,18 +119,29 @@ class RegionCaptionsStage:
         matches = self._matcher.match([cut for region in regions for cut in self._crops(region)], [[t] for t in texts])
         cosines = pair_cosines(self._encoder.encode_texts(texts))
         for region, first, second, cosine in zip(regions, matches[::2], matches[1::2], cosines, strict=True):
-            match = self._settings.text_match.measure(min(first[0], second[0]))
+            bounds = Bounds() if self._settings.skip_text_match else self._settings.text_match
+            match = bounds.measure(min(first[0], second[0]))
             similarity = self._settings.text_similarity.measure(cosine)
             region.scores |= {"text_match": match, "text_similarity": similarity}
-            if not match.passes:
-                region.reason = RegionCaptionsReason.TEXT_MISMATCH
-            elif not similarity.passes:
-                too_low, too_high = RegionCaptionsReason.TEXTS_TOO_DIFFERENT, RegionCaptionsReason.TEXTS_TOO_SIMILAR
-                region.reason = too_low if similarity.too_low else too_high
+            reasons = [_mismatch(match), _similarity_reason(similarity)]
+            if self._settings.text_similarity_first:
+                reasons.reverse()
+            region.reason = reasons[0] or reasons[1]
 
     def _crops(self, region: _Region) -> list[Image.Image]:
         box = region.record.box.grown(self._settings.crop_padding)
         return [crop(picture, box) for picture in region.pictures]
+
+
+def _mismatch(match: Score) -> RegionCaptionsReason | None:
+    return None if match.passes else RegionCaptionsReason.TEXT_MISMATCH
+
+
+def _similarity_reason(similarity: Score) -> RegionCaptionsReason | None:
+    if similarity.passes:
+        return None
+    too_low, too_high = RegionCaptionsReason.TEXTS_TOO_DIFFERENT, RegionCaptionsReason.TEXTS_TOO_SIMILAR
+    return too_low if similarity.too_low else too_high
 
 
 def _outcome(region: _Region) -> Emit[RegionCaption] | Reject:
