@@ -1,4 +1,6 @@
-"""Questions and answers, and the marks on the pictures."""
+"""Questions and answers, the marks on the pictures, and the check of the pair before them."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -7,12 +9,26 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
+from common.runtime.errors import ConfigurationError
 from common.runtime.stage import Emit, Reject, Task
+from common.settings import load_layers
 from schemas.geometry import Box
 from schemas.ids import record_id, seed_of
 from schemas.record import MAX_TEXT_LENGTH
 from schemas.region_captions import RegionCaption
-from tests.workers.fakes import HEIGHT, WIDTH, FakeDifferenceDescriber, box, painted, picture, region_record
+from schemas.scores import Bounds
+from tests.workers.fakes import (
+    HEIGHT,
+    WIDTH,
+    Fake,
+    FakeDifferenceDescriber,
+    around,
+    box,
+    painted,
+    picture,
+    region_record,
+)
+from workers.qa import build
 from workers.qa.marking import RED, marked, side_by_side
 from workers.qa.reasons import QaReason
 from workers.qa.settings import QUESTIONS, QaSettings
@@ -120,3 +136,85 @@ def test_marking_leaves_the_picture_itself_alone() -> None:
     before = FIRST.tobytes()
     marked(FIRST, WHERE, 3)
     assert FIRST.tobytes() == before
+
+
+class FakeJudge(Fake):
+    """Says about the n-th composite that it sees the n-th share, and again from the first after the last."""
+
+    role = "NaturalnessJudge"
+
+    def __init__(self, *shares: float) -> None:
+        super().__init__()
+        self.seen: list[Image.Image] = []
+        self._shares = shares
+
+    def judge(self, composites: Sequence[Image.Image]) -> list[float]:
+        self.calls.append(len(composites))
+        start = len(self.seen)
+        self.seen += composites
+        return [self._shares[(start + i) % len(self._shares)] for i in range(len(composites))]
+
+
+def test_no_pair_is_judged_by_default() -> None:
+    assert QaSettings().check_naturalness is False
+    describer = FakeDifferenceDescriber()
+    stage = QaStage(QaSettings(), describer)
+    (result,) = stage.process([task()])
+    assert isinstance(result, Emit)
+    assert result.scores == {}
+    assert stage.models == (describer.identity,)
+
+
+def test_an_unnatural_pair_is_rejected_before_anything_is_asked_about_it() -> None:
+    describer, judge = FakeDifferenceDescriber(), FakeJudge(0.9, 0.1, 0.8)
+    stage = QaStage(QaSettings(), describer, judge)
+    first, second, third = stage.process([task(0), task(1), task(2)])
+    assert isinstance(first, Emit)
+    assert isinstance(third, Emit)
+    assert isinstance(second, Reject)
+    assert second.reason is QaReason.UNNATURAL
+    assert [each.scores["naturalness"].value for each in (first, second, third)] == [0.9, 0.1, 0.8]
+    assert [result.records[0].id for result in (first, third)] == [
+        record_id("qa", region_record(WHERE, number).id, 0) for number in (0, 2)
+    ]
+    assert describer.calls == [2]
+    assert stage.models == (describer.identity, judge.identity)
+
+
+def test_nothing_is_asked_where_no_pair_is_natural() -> None:
+    describer = FakeDifferenceDescriber()
+    results = QaStage(QaSettings(), describer, FakeJudge(0.0)).process([task(0), task(1)])
+    assert [type(result) for result in results] == [Reject, Reject]
+    assert describer.calls == []
+
+
+def test_a_pair_is_judged_once_for_all_its_regions_and_without_red_boxes() -> None:
+    judge = FakeJudge(0.9, 0.1)
+    pictures = task().pictures
+    regions = [Task(region_record(WHERE, number, index), pictures) for number, index in ((0, 0), (0, 1), (1, 0))]
+    results = QaStage(QaSettings(), FakeDifferenceDescriber(), judge).process(regions)
+    assert judge.calls == [2]
+    assert judge.seen == [side_by_side(FIRST, SECOND, 20)] * 2
+    assert not red_pixels(judge.seen[0])
+    assert [type(result) for result in results] == [Emit, Emit, Reject]
+
+
+@pytest.mark.parametrize(("share", "passes"), around(Bounds(low=0.5)))
+def test_the_bound_of_naturalness_is_strict(share: float, passes: bool) -> None:
+    (result,) = QaStage(QaSettings(), FakeDifferenceDescriber(), FakeJudge(share)).process([task()])
+    assert isinstance(result, Emit) is passes
+    assert result.scores["naturalness"].bounds == QaSettings().naturalness
+
+
+def test_a_reply_that_is_no_answer_keeps_the_score_of_its_pair() -> None:
+    (result,) = QaStage(QaSettings(), FakeDifferenceDescriber(" "), FakeJudge(0.75)).process([task()])
+    assert isinstance(result, Reject)
+    assert result.reason is QaReason.EMPTY_ANSWER
+    assert result.scores["naturalness"].value == 0.75
+
+
+def test_a_judge_is_built_only_where_pairs_are_checked() -> None:
+    common = load_layers({}).common()
+    assert len(build(QaSettings(), common).models) == 1
+    with pytest.raises(ConfigurationError, match="naturalness_judge"):
+        build(QaSettings(check_naturalness=True), common)

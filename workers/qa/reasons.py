@@ -4,8 +4,10 @@ from enum import StrEnum
 
 
 class QaReason(StrEnum):
-    """The closed set of reject reasons of `qa`."""
+    """The closed set of reject reasons of `qa`, in the order in which they are looked for."""
 
+    UNNATURAL = "unnatural"
+    """What the pair shows is not reasonable: the score misses `naturalness`. Only where `check_naturalness` is on."""
     EMPTY_ANSWER = "empty_answer"
     """The model says nothing about the difference."""
     ANSWER_TOO_LONG = "answer_too_long"

@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints
 
 from common.settings import StageSettings
 from schemas.record import MAX_TEXT_LENGTH
+from schemas.scores import Bounds
 
 QUESTIONS = (
     "What is different between the two images inside the red boxes?",
@@ -21,7 +22,7 @@ Question = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1,
 
 
 class QaSettings(StageSettings):
-    """How the pictures are marked (papers.md 1.7), and the questions to choose from."""
+    """How the pictures are checked (papers.md 1.8) and marked (papers.md 1.7), and the questions to choose from."""
 
     box_padding: int = Field(default=5, ge=0, le=1_000)
     """Pixels that the red box is wider than the region on each side, within the picture."""
@@ -29,5 +30,9 @@ class QaSettings(StageSettings):
     """Width in pixels of the red line."""
     bar_width: int = Field(default=20, ge=0, le=1_000)
     """Width in pixels of the black bar between the pictures shown side by side."""
+    check_naturalness: bool = False
+    """Whether a yes/no model looks at each pair first (papers.md 1.8). It needs `models.naturalness_judge`."""
+    naturalness: Bounds = Bounds(low=0.5)
+    """How much speaks for "natural", in [0, 1]. Authors' code: any "no" in a sampled reply, and only a tag."""
     questions: tuple[Question, ...] = Field(default=QUESTIONS, min_length=1)
     """One of them is chosen by the record's id."""

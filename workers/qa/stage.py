@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from common.models.protocols import Description, DifferenceDescriber, DifferenceRequest
+from common.models.protocols import Description, DifferenceDescriber, DifferenceRequest, NaturalnessJudge
 from common.pictures import aligned
 from common.runtime.stage import Emit, Reject, Task
 from schemas.ids import seed_of
@@ -13,6 +13,7 @@ from schemas.images import NewImage
 from schemas.qa import DifferenceQa
 from schemas.record import MAX_TEXT_LENGTH
 from schemas.region_captions import RegionCaption
+from schemas.scores import Scores
 from schemas.trail import ModelId
 from workers.qa.marking import marked, side_by_side
 from workers.qa.reasons import QaReason
@@ -28,43 +29,75 @@ class _Exhibit:
     composite: Image.Image
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One input, with what was said about its pair; nothing where no pair is checked."""
+
+    task: Task[RegionCaption]
+    scores: Scores
+
+    @property
+    def natural(self) -> bool:
+        return all(score.passes for score in self.scores.values())
+
+
 class QaStage:
     """Asks what differs in the marked region, and makes the reply the answer to a question."""
 
-    def __init__(self, settings: QaSettings, describer: DifferenceDescriber) -> None:
-        self.models: Sequence[ModelId] = (describer.identity,)
+    def __init__(
+        self, settings: QaSettings, describer: DifferenceDescriber, judge: NaturalnessJudge | None = None
+    ) -> None:
+        """Without a judge no pair is checked."""
+        self.models: Sequence[ModelId] = (describer.identity, *([] if judge is None else [judge.identity]))
         self._settings = settings
         self._describer = describer
+        self._judge = judge
 
     def process(self, batch: Sequence[Task[RegionCaption]]) -> list[Emit[DifferenceQa] | Reject]:
         """One question and answer for each region, or why there is none."""
-        if not batch:
+        judged = self._judged(batch)
+        answered = iter(self._answered([each for each in judged if each.natural]))
+        return [next(answered) if each.natural else Reject(QaReason.UNNATURAL, each.scores) for each in judged]
+
+    def _judged(self, batch: Sequence[Task[RegionCaption]]) -> list[_Judged]:
+        """Regions of one pair ask once: about the pair as it was drawn, without red boxes."""
+        if self._judge is None or not batch:
+            return [_Judged(task, {}) for task in batch]
+        pairs = {_pair(task.record): task for task in batch}
+        composites = [side_by_side(*_pictures(task), self._settings.bar_width) for task in pairs.values()]
+        shares = dict(zip(pairs, self._judge.judge(composites), strict=True))
+        return [
+            _Judged(task, {"naturalness": self._settings.naturalness.measure(shares[_pair(task.record)])})
+            for task in batch
+        ]
+
+    def _answered(self, judged: Sequence[_Judged]) -> list[Emit[DifferenceQa] | Reject]:
+        if not judged:
             return []
-        exhibits = [self._exhibit(task) for task in batch]
-        requests = [_request(task.record, exhibit) for task, exhibit in zip(batch, exhibits, strict=True)]
+        exhibits = [self._exhibit(each.task) for each in judged]
+        requests = [_request(each.task.record, exhibit) for each, exhibit in zip(judged, exhibits, strict=True)]
         replies = self._describer.describe_differences(requests)
         return [
-            self._outcome(task.record, exhibit, request.seed, reply)
-            for task, exhibit, request, reply in zip(batch, exhibits, requests, replies, strict=True)
+            self._outcome(each, exhibit, request.seed, reply)
+            for each, exhibit, request, reply in zip(judged, exhibits, requests, replies, strict=True)
         ]
 
     def _exhibit(self, task: Task[RegionCaption]) -> _Exhibit:
         box = task.record.box.grown(self._settings.box_padding)
-        first = task.pictures["first"].image
-        second = aligned(first, task.pictures["second"].image)
-        marked_first, marked_second = (marked(picture, box, self._settings.line_width) for picture in (first, second))
+        marked_first, marked_second = (marked(picture, box, self._settings.line_width) for picture in _pictures(task))
         return _Exhibit(
             marked_first, marked_second, side_by_side(marked_first, marked_second, self._settings.bar_width)
         )
 
     def _outcome(
-        self, region: RegionCaption, exhibit: _Exhibit, seed: int, reply: Description
+        self, judged: _Judged, exhibit: _Exhibit, seed: int, reply: Description
     ) -> Emit[DifferenceQa] | Reject:
+        region = judged.task.record
         answer = " ".join(reply.text.split())
         if not answer:
-            return Reject(QaReason.EMPTY_ANSWER)
+            return Reject(QaReason.EMPTY_ANSWER, judged.scores)
         if len(answer) > MAX_TEXT_LENGTH:
-            return Reject(QaReason.ANSWER_TOO_LONG, detail=answer)
+            return Reject(QaReason.ANSWER_TOO_LONG, judged.scores, detail=answer)
         sample = region.derive(
             DifferenceQa,
             0,
@@ -75,11 +108,22 @@ class QaStage:
             second_marked=NewImage.named("second_marked"),
         )
         images = {"first_marked": exhibit.first, "second_marked": exhibit.second}
-        return Emit([sample], images=images, seed=seed, truth=reply.truth)
+        return Emit([sample], images=images, scores=judged.scores, seed=seed, truth=reply.truth)
 
     def _question(self, region: RegionCaption) -> str:
         questions = self._settings.questions
         return questions[seed_of(region.id, "question") % len(questions)]
+
+
+def _pictures(task: Task[RegionCaption]) -> tuple[Image.Image, Image.Image]:
+    """Both pictures in the size of the first."""
+    first = task.pictures["first"].image
+    return first, aligned(first, task.pictures["second"].image)
+
+
+def _pair(region: RegionCaption) -> tuple[str, str]:
+    """Which two pictures it is a region of."""
+    return region.first.sha256, region.second.sha256
 
 
 def _request(region: RegionCaption, exhibit: _Exhibit) -> DifferenceRequest:
