@@ -63,6 +63,19 @@ def check_complete(weights: Weights, info: Mapping[str, Any]) -> None:
     _refuse(weights, "could not be read in part", info.get("error_msgs", ()))
 
 
+def check_tokenizer(weights: Weights, tokenizer: Any, subfolder: str = "") -> None:
+    """Check that a tokenizer of transformers was read from files of `subfolder`.
+
+    Where there are none, transformers makes one that knows three tokens, and says nothing. Raises ConfigurationError.
+    """
+    names = sorted(set(type(tokenizer).vocab_files_names.values()) | {"tokenizer.json"})
+    folder = weights.folder / subfolder
+    if not any((folder / name).is_file() for name in names):
+        raise ConfigurationError(
+            f"weights of {weights.id}: no tokenizer in {folder}: expected one of {', '.join(names)}"
+        )
+
+
 def _refuse(weights: Weights, fault: str, keys: Iterable[str]) -> None:
     found = sorted(keys)
     if found:
