@@ -27,7 +27,8 @@ Tree = dict[str, Any]
 NONE = "none"
 """How a layer says that an optional setting has no value: TOML and environment variables have no null."""
 
-_SECRET = re.compile(r"password|secret|token|credential|api_?key", re.IGNORECASE)
+_SECRET = re.compile(r"password|secret|token(?!s)|credential|api_?key", re.IGNORECASE)
+"""`max_new_tokens` is a number of tokens and none."""
 
 
 class Section(BaseModel):

@@ -243,7 +243,7 @@ def test_secrets_are_known_by_their_names(key: str) -> None:
     assert is_secret(key)
 
 
-@pytest.mark.parametrize("key", ["ssl_keyfile", "bootstrap_servers", "batch_size", "url"])
+@pytest.mark.parametrize("key", ["ssl_keyfile", "bootstrap_servers", "batch_size", "url", "max_new_tokens"])
 def test_other_names_are_no_secrets(key: str) -> None:
     assert not is_secret(key)
 
