@@ -30,6 +30,8 @@ _Asked = tuple[Image.Image, Sequence[str]]
 _MATCH = 1
 """Which output of the matching head says that text and picture match; the other one says that they do not."""
 
+_VOCABULARIES = ("tokenizer.json", "vocab.txt")
+
 
 class BlipItcMatcher:
     """Scores with the cosine of BLIP's image and text embeddings.
@@ -52,6 +54,7 @@ class BlipItcMatcher:
         """
         self.identity = _identity(weights, compute, f"{images_per_call} images and {texts_per_call} texts per call")
         self._blip = _Blip(weights, compute)
+        self.model = self._blip.model
         self._images_per_call = images_per_call
         self._texts_per_call = texts_per_call
 
@@ -72,12 +75,12 @@ class BlipItcMatcher:
         rows = iter((torch.cat(seen) @ torch.cat(read).T).clamp(-1, 1).tolist())
         return [_picked(next(rows), columns, own) if own else [] for own in texts]
 
-    def _embedded_images(self, part: Sequence[_Asked]) -> Any:
+    def _embedded_images(self, part: Sequence[_Asked]) -> torch.Tensor:
         states = self._blip.look([image for image, _ in part])
-        return normalize(self._blip.model.vision_proj(states[:, 0]).float(), dim=-1)
+        return normalize(self.model.vision_proj(states[:, 0]).float(), dim=-1)
 
-    def _embedded_texts(self, part: Sequence[str]) -> Any:
-        return normalize(self._blip.model.text_proj(self._blip.read(part)).float(), dim=-1)
+    def _embedded_texts(self, part: Sequence[str]) -> torch.Tensor:
+        return normalize(self.model.text_proj(self._blip.read(part)).float(), dim=-1)
 
 
 class BlipItmMatcher:
@@ -102,6 +105,7 @@ class BlipItmMatcher:
         """
         self.identity = _identity(weights, compute, f"{images_per_call} images and {pairs_per_call} pairs per call")
         self._blip = _Blip(weights, compute)
+        self.model = self._blip.model
         self._images_per_call = images_per_call
         self._pairs_per_call = pairs_per_call
 
@@ -120,13 +124,13 @@ class BlipItmMatcher:
         probabilities = iter(torch.cat(scored).tolist())
         return [[ItmProbability(next(probabilities)) for _ in own] for own in texts]
 
-    def _scored(self, part: Sequence[_Asked]) -> Iterator[Any]:
+    def _scored(self, part: Sequence[_Asked]) -> Iterator[torch.Tensor]:
         states = self._blip.look([image for image, _ in part])
         pairs = [(place, text) for place, (_, own) in enumerate(part) for text in own]
         for some in micro_batches(pairs, self._pairs_per_call):
             places = to_device(torch.tensor([place for place, _ in some]), states.device)
             first = self._blip.read([text for _, text in some], states[places])
-            yield self._blip.model.itm_head(first).float().softmax(dim=-1)[:, _MATCH]
+            yield self.model.itm_head(first).float().softmax(dim=-1)[:, _MATCH]
 
 
 class _Blip:
@@ -135,28 +139,25 @@ class _Blip:
     def __init__(self, weights: Weights, compute: ComputeSettings) -> None:
         self._device = device_of(compute)
         self._dtype = dtype_of(compute)
-        self.model = _load(weights, self._dtype).to(self._device).eval()
-        with loading(weights, "preprocessor_config.json"):
-            # The other backend resizes with torchvision, which moves pixels by 1 % (models.md).
-            processor = AutoImageProcessor.from_pretrained(weights.folder, backend="pil", local_files_only=True)
-            tokenizer = AutoTokenizer.from_pretrained(weights.folder, local_files_only=True)
-            mean, deviation = (
-                torch.tensor(values, device=self._device).view(3, 1, 1)
-                for values in (processor.image_mean, processor.image_std)
-            )
-        self._processor = processor
-        self._scale, self._mean, self._deviation = processor.rescale_factor, mean, deviation
-        self._tokenizer = tokenizer
-        self._places = min(tokenizer.model_max_length, self.model.config.text_config.max_position_embeddings)
+        self.model = _load(weights, self._dtype, self._device)
+        self._processor = _load_processor(weights, self.model.config.vision_config.image_size)
+        self._mean, self._deviation = (
+            torch.tensor(values, device=self._device).view(3, 1, 1)
+            for values in (self._processor.image_mean, self._processor.image_std)
+        )
+        self._tokenizer = _load_tokenizer(weights, self.model.config.text_config.vocab_size)
+        self._places = min(self._tokenizer.model_max_length, self.model.config.text_config.max_position_embeddings)
 
-    def look(self, images: Sequence[Image.Image]) -> Any:
+    def look(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """The vision tower's last states, shape (len(images), 1 + patches, d), in the model's numbers."""
         # Only resized here: as bytes they are a quarter of the way to the device, where arithmetic costs nothing.
         resized = self._processor(list(images), do_rescale=False, do_normalize=False, return_tensors="pt").pixel_values
-        pixels = (to_device(resized, self._device).float() * self._scale - self._mean) / self._deviation
+        pixels = (
+            to_device(resized, self._device).float() * self._processor.rescale_factor - self._mean
+        ) / self._deviation
         return self.model.vision_model(pixel_values=pixels.to(self._dtype)).last_hidden_state
 
-    def read(self, texts: Sequence[str], about: Any = None) -> Any:
+    def read(self, texts: Sequence[str], about: torch.Tensor | None = None) -> torch.Tensor:
         """The text encoder's state at the first token, shape (len(texts), d), after it looked at `about` if given: states
         of the vision tower, one picture per text. A text of more tokens than the model has places is cut."""
         tokens = self._tokenizer(
@@ -180,8 +181,8 @@ def _identity(weights: Weights, compute: ComputeSettings, shape: str) -> ModelId
     )
 
 
-def _load(weights: Weights, dtype: torch.dtype) -> Any:
-    """The model on the CPU, every weight from the checkpoint and none left over."""
+def _load(weights: Weights, dtype: torch.dtype, device: torch.device) -> Any:
+    """The model in evaluation mode, every weight from the checkpoint and none left over."""
     with loading(weights, "config.json"):
         config = AutoConfig.from_pretrained(weights.folder, local_files_only=True)
         if not isinstance(config, BlipConfig):
@@ -204,4 +205,34 @@ def _load(weights: Weights, dtype: torch.dtype) -> Any:
             f"weights of {weights.id} in {weights.folder}: the checkpoint has {len(left)} tensors that the model lacks, "
             f"such as {left[0]}"
         )
-    return model
+    return model.eval()
+
+
+def _load_processor(weights: Weights, side: int) -> Any:
+    with loading(weights, "preprocessor_config.json"):
+        # The other backend resizes with torchvision, which moves pixels by 1 % (models.md).
+        processor = AutoImageProcessor.from_pretrained(weights.folder, backend="pil", local_files_only=True)
+        found = (processor.size["height"], processor.size["width"])
+    if found != (side, side):
+        # The model would run, with its position embeddings in the wrong places.
+        raise ConfigurationError(
+            f"{weights.folder / 'preprocessor_config.json'}: found pictures of {found[0]}x{found[1]}, "
+            f"expected {side}x{side} as in config.json"
+        )
+    return processor
+
+
+def _load_tokenizer(weights: Weights, words: int) -> Any:
+    if not any((weights.folder / name).is_file() for name in _VOCABULARIES):
+        # transformers would go on with a tokenizer to which every word is unknown.
+        raise ConfigurationError(
+            f"weights of {weights.id}: no vocabulary in {weights.folder}, expected {' or '.join(_VOCABULARIES)}"
+        )
+    with loading(weights):
+        tokenizer = AutoTokenizer.from_pretrained(weights.folder, local_files_only=True)
+    if len(tokenizer) > words:
+        raise ConfigurationError(
+            f"weights of {weights.id} in {weights.folder}: found a tokenizer of {len(tokenizer)} tokens, "
+            f"expected at most the {words} of the model"
+        )
+    return tokenizer

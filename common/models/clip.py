@@ -45,7 +45,7 @@ class _Architecture:
 
 
 class ClipImageEncoder:
-    """Embeds pictures with CLIP's image tower, `images_per_call` at a time.
+    """Embeds pictures with CLIP's image tower (`tower`), `images_per_call` at a time.
 
     Preprocessing is open_clip's own, on the CPU with PIL: the shorter side scaled, bicubic, then the centre cut out.
     """
@@ -62,7 +62,8 @@ class ClipImageEncoder:
         self._device = device_of(compute)
         architecture = _architecture(weights, model)
         clip = _load(weights, architecture, dtype_of(compute))
-        self._tower = clip.visual.to(self._device)
+        with loading(weights):
+            self.tower = clip.visual.to(self._device)
         self._dtype = dtype_of(compute)
         self._length = architecture.model["embed_dim"]
         self._images_per_call = images_per_call
@@ -79,11 +80,11 @@ class ClipImageEncoder:
             torch.stack([self._transform(image) for image in part]).to(self._dtype)
             for part in micro_batches(images, self._images_per_call)
         )
-        return _embedded(pixels, self._tower, self._device, self._length)
+        return _embedded(pixels, self.tower, self._device, self._length)
 
 
 class ClipTextEncoder:
-    """Embeds texts with CLIP's text tower, `texts_per_call` at a time.
+    """Embeds texts with CLIP's text tower (`tower`), `texts_per_call` at a time.
 
     The tokenizer is open_clip's own, which ships with it. A text of more tokens than the model has places (77) is cut, its
     end token kept (papers.md 1.6).
@@ -102,7 +103,8 @@ class ClipTextEncoder:
         architecture = _architecture(weights, model)
         clip = _load(weights, architecture, dtype_of(compute))
         del clip.visual
-        self._model = clip.to(self._device)
+        with loading(weights):
+            self.tower = clip.to(self._device)
         self._length = architecture.model["embed_dim"]
         self._texts_per_call = texts_per_call
         self._tokenizer = open_clip.SimpleTokenizer(context_length=clip.context_length)
@@ -114,7 +116,7 @@ class ClipTextEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Embeddings:
         """Shape (len(texts), d), rows normalised in float32."""
         tokens = (self._tokenizer(list(part)) for part in micro_batches(texts, self._texts_per_call))
-        return _embedded(tokens, self._model.encode_text, self._device, self._length)
+        return _embedded(tokens, self.tower.encode_text, self._device, self._length)
 
 
 def _identity(role: str, weights: Weights, compute: ComputeSettings, per_call: int) -> ModelId:
