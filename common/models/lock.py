@@ -16,14 +16,15 @@ from common.runtime.errors import ConfigurationError
 from schemas.base import Frozen
 
 
-def _inside(name: str) -> str:
+def inside(name: str) -> str:
+    """The name of a file, if it lies in its model's folder. Raises ValueError where it does not."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or name != path.as_posix():
         raise ValueError(f"{name!r} is no path inside the model's folder")
     return name
 
 
-FileName = Annotated[str, AfterValidator(_inside)]
+FileName = Annotated[str, AfterValidator(inside)]
 """A file's path relative to its model's folder, with slashes."""
 
 

@@ -43,6 +43,10 @@ class Weights:
         return path
 
 
+class OtherRevisionError(ConfigurationError):
+    """The lock file knows another revision of a model than the settings name."""
+
+
 class Fault(StrEnum):
     """How files are not what they have to be."""
 
@@ -73,9 +77,8 @@ def find_weights(source: WeightsSource, settings: WeightsSettings, *, trusting: 
         )
     if (problem := problem_of(source, folder, locked)) is not None:
         raise ConfigurationError(f"weights of {source.id} in {folder}: {problem.said}")
-    digests = Digests(folder, _memory(source, folder, settings), trusting=trusting)
     try:
-        found = digests.of(files_in(folder, source.files))
+        found = digests_of(source, settings, trusting=trusting).of(files_in(folder, source.files))
     except OSError as error:
         raise ConfigurationError(f"weights of {source.id} in {folder}: {error}") from error
     if locked is None:
@@ -99,12 +102,12 @@ def folder_of(source: WeightsSource, settings: WeightsSettings) -> Path:
 def lock_of(source: WeightsSource, settings: WeightsSettings) -> LockedModel | None:
     """What the lock file says about the model; None where it does not know it.
 
-    Raises ConfigurationError where it knows another revision than the settings name. A folder of one's own (`path`) has
+    Raises OtherRevisionError where it knows another revision than the settings name. A folder of one's own (`path`) has
     no revision that could be another: its files have to be the locked ones, or go by another id.
     """
     locked = read_lock(settings.lock_file).models.get(source.id)
     if locked is not None and source.path is None and not answers(locked, source):
-        raise ConfigurationError(
+        raise OtherRevisionError(
             f"weights of {source.id}: {settings.lock_file} has {locked.requested} ({locked.revision}), the settings name "
             f"{requested_of(source)}; {_DOWNLOAD} fetches that"
         )
@@ -178,9 +181,12 @@ def is_name(pattern: str) -> bool:
     return not pattern.endswith("/") and not any(character in pattern for character in "*?[")
 
 
-def _memory(source: WeightsSource, folder: Path, settings: WeightsSettings) -> Path:
+def digests_of(source: WeightsSource, settings: WeightsSettings, *, trusting: bool = True) -> Digests:
+    """The digests of the files of a model, remembered in the folder of all weights."""
+    folder = folder_of(source, settings)
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:_DIGITS]
-    return settings.folder / _MEMORIES / f"{source.id.replace('/', '--')}-{place}.json"
+    memory = settings.folder / _MEMORIES / f"{source.id.replace('/', '--')}-{place}.json"
+    return Digests(folder, memory, trusting=trusting)
 
 
 def _digest(digests: Mapping[str, str]) -> str:
