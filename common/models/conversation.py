@@ -1,22 +1,25 @@
-"""A question about a picture, in the words of a chat template."""
+"""A question about a picture, as the chat templates of transformers take it."""
 
 from typing import Any
 
 from jinja2 import TemplateError
+from PIL import Image
 
 from common.models.prompts import Prompt
 
 
-def picture_question(renderer: Any, template: str | None, prompt: Prompt, text: str) -> str:
-    """The conversation up to where the model's reply begins: the system sentence, a picture, then the text.
-
-    `renderer` is a tokenizer or processor of transformers; without a template it takes its own.
-    Raises ValueError where the template is broken, or where there is none.
-    """
+def picture_turns(prompt: Prompt, text: str, image: Image.Image | None = None) -> list[dict[str, Any]]:
+    """The system sentence, if any, and the user's turn: a picture, then the text. Without an image only its place."""
     turns = [] if prompt.system is None else [_turn("system", [_words(prompt.system)])]
-    turns.append(_turn("user", [{"type": "image"}, _words(text)]))
+    place = {"type": "image"} if image is None else {"type": "image", "image": image}
+    return [*turns, _turn("user", [place, _words(text)])]
+
+
+def picture_question(tokenizer: Any, template: str, prompt: Prompt, text: str) -> str:
+    """The conversation up to where the model's reply begins. Raises ValueError where the template is broken."""
+    turns = picture_turns(prompt, text)
     try:
-        rendered: str = renderer.apply_chat_template(
+        rendered: str = tokenizer.apply_chat_template(
             turns, chat_template=template, tokenize=False, add_generation_prompt=True
         )
     except TemplateError as error:
@@ -34,9 +37,9 @@ def without_special_tokens(tokenizer: Any, text: str) -> str:
     return text
 
 
-def _turn(role: str, parts: list[dict[str, str]]) -> dict[str, Any]:
+def _turn(role: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {"role": role, "content": parts}
 
 
-def _words(text: str) -> dict[str, str]:
+def _words(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}

@@ -144,7 +144,7 @@ def test_rows_end_at_their_own_time(weights: Weights, one_by_one: OneByOne, expe
     describer = describer_of(weights)
     ends = [2, *range(259, 320)]
     usual = one_by_one.model.generation_config.eos_token_id
-    describer._llava.model.generation_config.eos_token_id = one_by_one.model.generation_config.eos_token_id = ends
+    describer.llava.model.generation_config.eos_token_id = one_by_one.model.generation_config.eos_token_id = ends
     try:
         cut = one_by_one.regions(REQUESTS)
     finally:

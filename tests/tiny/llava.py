@@ -1,5 +1,6 @@
 """A tiny LLaVA-NeXT on disk: the real classes, random weights, a tokenizer with a fixed vocabulary."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -103,6 +104,10 @@ def save(folder: Path, seed: int = 0) -> None:
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     ).save_pretrained(folder)
+    # The hub's checkpoints have the image processor in a file of its own; this transformers writes both into one.
+    both = json.loads((folder / "processor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps(both.pop("image_processor")))
+    (folder / "processor_config.json").write_text(json.dumps(both))
 
 
 def _gain(name: str) -> float:

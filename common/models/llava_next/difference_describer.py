@@ -49,10 +49,10 @@ class LlavaNextDifferenceDescriber:
         """
         prompt.require("first", "second")
         self.identity: ModelId = identity("DifferenceDescriber", weights, compute, kv_bytes)
-        self._llava = LlavaNext(weights, compute)
-        self._llava.question(prompt, template, {"first": "", "second": ""})
+        self.llava = LlavaNext(weights, compute)
+        self.llava.question(prompt, template, {"first": "", "second": ""})
         self._prompt, self._template, self._decoding = prompt, template, decoding
-        self._row_tokens = kv_bytes // self._llava.bytes_per_token
+        self._row_tokens = kv_bytes // self.llava.bytes_per_token
 
     def warm_up(self) -> None:
         """One composite of the usual size."""
@@ -73,29 +73,29 @@ class LlavaNextDifferenceDescriber:
 
     def _rows(self, requests: Sequence[DifferenceRequest]) -> Iterator[_Row]:
         for request in requests:
-            question = self._llava.question(
+            question = self.llava.question(
                 self._prompt,
                 self._template,
                 {"first": request.first_description, "second": request.second_description},
             )
-            features = self._llava.picture_features(request.composite)
-            tokens = [*question.before, *[self._llava.image_token] * len(features), *question.after]
-            self._llava.check_room(len(tokens), self._decoding)
-            yield _Row(self._llava.embedded(tokens, features), request.seed)
+            features = self.llava.picture_features(request.composite)
+            tokens = [*question.before, *[self.llava.image_token] * len(features), *question.after]
+            self.llava.check_room(len(tokens), self._decoding)
+            yield _Row(self.llava.embedded(tokens, features), request.seed)
 
     def _replies(self, rows: Sequence[_Row], decoding: Decoding) -> list[str]:
         """Rows padded in front to the longest."""
         length = max(len(row.embeddings) for row in rows)
-        (pad,) = self._llava.embedded([self._llava.pad_token])
+        (pad,) = self.llava.embedded([self.llava.pad_token])
         embeddings = pad.repeat(len(rows), length, 1)
         mask = torch.zeros((len(rows), length), dtype=torch.long)
         for number, row in enumerate(rows):
             embeddings[number, length - len(row.embeddings) :] = row.embeddings
             mask[number, length - len(row.embeddings) :] = 1
-        return self._llava.replies(
+        return self.llava.replies(
             decoding,
             [row.seed for row in rows],
             0,
             inputs_embeds=embeddings,
-            attention_mask=to_device(mask, self._llava.device),
+            attention_mask=to_device(mask, self.llava.device),
         )

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoProcessor, LlavaNextForConditionalGener
 
 from common.models.conversation import picture_question, without_special_tokens
 from common.models.generation import decoding_arguments, only_special_tokens
-from common.models.loading import check_complete, loading
+from common.models.loading import check_complete, check_tokenizer, loading
 from common.models.prompts import Decoding, Prompt
 from common.models.quantization import quantization_arguments
 from common.models.torch_device import device_of, dtype_of, to_device
@@ -41,9 +41,10 @@ class LlavaNext:
         self.device = device_of(compute)
         self.dtype = dtype_of(compute)
         quantization = quantization_arguments(compute, keep=(".*vision_tower", ".*multi_modal_projector"))
-        with loading(weights, "config.json", "tokenizer_config.json"):
+        with loading(weights, "config.json"):
             _check_architecture(weights)
             self._processor = AutoProcessor.from_pretrained(weights.folder, backend="pil", local_files_only=True)
+            check_tokenizer(weights, self._processor.tokenizer)
             self.model, info = LlavaNextForConditionalGeneration.from_pretrained(
                 weights.folder,
                 dtype=self.dtype,

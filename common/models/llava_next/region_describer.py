@@ -57,10 +57,10 @@ class LlavaNextRegionDescriber:
         """
         prompt.require("box")
         self.identity = identity("RegionDescriber", weights, compute, kv_bytes)
-        self._llava = LlavaNext(weights, compute)
-        check_shareable(self._llava, weights.id)
+        self.llava = LlavaNext(weights, compute)
+        check_shareable(self.llava, weights.id)
         self._prompt, self._template, self._decoding = prompt, template, decoding
-        self._row_tokens = kv_bytes // self._llava.bytes_per_token
+        self._row_tokens = kv_bytes // self.llava.bytes_per_token
         self._prefixes = PrefixCache(prefix_bytes)
         self._before = self._shared_beginning()
 
@@ -94,20 +94,20 @@ class LlavaNextRegionDescriber:
             for box, seed in zip(request.boxes, request.seeds, strict=True):
                 assert prefix is not None
                 suffix = self._question(box).after
-                self._llava.check_room(prefix.tokens + len(suffix), self._decoding)
+                self.llava.check_room(prefix.tokens + len(suffix), self._decoding)
                 yield _Row(prefix, suffix, seed)
 
     def _prefix(self, image: Image.Image) -> Prefix:
         key = picture_key(image)
         prefix = self._prefixes.get(key)
         if prefix is None:
-            prefix = prefix_of(self._llava, self._before, image)
+            prefix = prefix_of(self.llava, self._before, image)
             self._prefixes.put(key, prefix)
         return prefix
 
     def _continued(self, rows: Sequence[_Row], decoding: Decoding) -> list[str]:
         """The rows' replies. Between what is cached and what follows lies padding that nobody attends to."""
-        pad = self._llava.pad_token
+        pad = self.llava.pad_token
         cached = max(row.prefix.tokens for row in rows)
         length = cached + max(len(row.suffix) for row in rows)
         tokens = torch.full((len(rows), length), pad)
@@ -116,18 +116,18 @@ class LlavaNextRegionDescriber:
             row_tokens[length - len(row.suffix) :] = torch.tensor(row.suffix)
             row_mask[length - len(row.suffix) :] = 1
             row_mask[: row.prefix.tokens] = 1
-        return self._llava.replies(
+        return self.llava.replies(
             decoding,
             [row.seed for row in rows],
             length,
             # The places of what is cached only count: `generate` reads on behind them.
-            input_ids=to_device(tokens, self._llava.device),
-            attention_mask=to_device(mask, self._llava.device),
+            input_ids=to_device(tokens, self.llava.device),
+            attention_mask=to_device(mask, self.llava.device),
             past_key_values=rows_of([row.prefix for row in rows]),
         )
 
     def _question(self, box: Box) -> Question:
-        return self._llava.question(self._prompt, self._template, {"box": box_text(box)})
+        return self.llava.question(self._prompt, self._template, {"box": box_text(box)})
 
     def _shared_beginning(self) -> tuple[int, ...]:
         """The tokens before the picture. Raises ValueError where they tell the box."""
