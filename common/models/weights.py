@@ -6,11 +6,11 @@ so: `unlocked:` and 12 hexadecimal digits that are the same whenever the names a
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from common.models.digests import Digests
 from common.models.lock import LockedFile, LockedModel, read_lock
@@ -23,6 +23,7 @@ UNLOCKED = "unlocked:"
 """How the revision of files begins that no lock file knows."""
 
 _DOWNLOAD = "`imgdiff models download`"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _MEMORIES = ".digests"
 _DIGITS = 12
 
@@ -128,20 +129,16 @@ def problem_of(source: WeightsSource, folder: Path, locked: LockedModel | None) 
     """What is wrong with the files at first sight, by their names and sizes; None where nothing is."""
     there = files_in(folder, source.files)
     if locked is None:
-        missing = [name for name in source.files if is_name(name) and name not in there]
-        if missing or not there:
-            return Problem(Fault.MISSING, f"{(missing or source.files)[0]} is missing; {_DOWNLOAD} fetches it")
+        if missing := missing_of(there, source.files):
+            return Problem(Fault.MISSING, f"{missing[0]} is missing; {_DOWNLOAD} fetches it")
         return None
     return _difference(source, there, locked)
 
 
 def _difference(source: WeightsSource, there: Mapping[str, int], locked: LockedModel) -> Problem | None:
     wanted = wanted_of(source, locked)
-    unknown = [name for name in source.files if is_name(name) and name not in wanted]
-    if unknown or not wanted:
-        return Problem(
-            Fault.MISSING, f"{(unknown or source.files)[0]} is not in the lock file; {_DOWNLOAD} fetches and adds it"
-        )
+    if unknown := missing_of(wanted, source.files):
+        return Problem(Fault.MISSING, f"{unknown[0]} is not in the lock file; {_DOWNLOAD} fetches and adds it")
     for name, file in wanted.items():
         if name not in there:
             return Problem(Fault.MISSING, f"{name} is missing; {_DOWNLOAD} fetches it")
@@ -158,27 +155,58 @@ def _difference(source: WeightsSource, there: Mapping[str, int], locked: LockedM
 
 def wanted_of(source: WeightsSource, locked: LockedModel) -> dict[str, LockedFile]:
     """Those of the locked files that the settings name."""
-    return {name: file for name, file in sorted(locked.files.items()) if matches(name, source.files)}
+    return {name: locked.files[name] for name in needed_of(sorted(locked.files), source.files)}
 
 
-def files_in(folder: Path, patterns: Iterable[str]) -> dict[str, int]:
-    """The files of a folder that one of the patterns names, with their sizes. Hidden ones are nobody's weights."""
-    names = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
-    return {
-        name.as_posix(): (folder / name).stat().st_size
-        for name in names
-        if not any(part.startswith(".") for part in name.parts) and matches(name.as_posix(), patterns)
-    }
+def files_in(folder: Path, patterns: Sequence[str]) -> dict[str, int]:
+    """Those files of a folder that the patterns name, with their sizes."""
+    names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
+    return {name: (folder / name).stat().st_size for name in needed_of(names, patterns)}
 
 
-def matches(name: str, patterns: Iterable[str]) -> bool:
-    """As on the hub: `*` stands for slashes too, and a folder for all that is in it."""
+def needed_of(names: Iterable[str], patterns: Sequence[str]) -> Sequence[str]:
+    """Those of some files that the patterns name, as on the hub: `*` stands for slashes too, a folder for all in it.
+
+    Hidden files are nobody's weights. A pickle beside a safetensors file holds the same once more, and is never read.
+    """
+    named = [name for name in names if _matches(name, patterns) and not _hidden(name)]
+    safe = _safe_folders(named)
+    return [name for name in named if not (_is_pickle(name) and PurePosixPath(name).parent in safe)]
+
+
+def missing_of(names: Collection[str], patterns: Sequence[str]) -> Sequence[str]:
+    """What the patterns name and some files lack; all of them where there are no files at all."""
+    if not names:
+        return patterns
+    safe = _safe_folders(names)
+    return [
+        pattern
+        for pattern in patterns
+        if _is_name(pattern)
+        and pattern not in names
+        and not (_is_pickle(pattern) and PurePosixPath(pattern).parent in safe)
+    ]
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in patterns)
 
 
-def is_name(pattern: str) -> bool:
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(name).parts)
+
+
+def _is_name(pattern: str) -> bool:
     """Whether it names one file, which then has to be there."""
     return not pattern.endswith("/") and not any(character in pattern for character in "*?[")
+
+
+def _is_pickle(name: str) -> bool:
+    return name.endswith(_PICKLES)
+
+
+def _safe_folders(names: Iterable[str]) -> Set[PurePosixPath]:
+    return {PurePosixPath(name).parent for name in names if name.endswith(".safetensors")}
 
 
 def digests_of(source: WeightsSource, settings: WeightsSettings, *, trusting: bool = True) -> Digests:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.models.lock import inside
-from common.models.weights import is_name, matches
+from common.models.weights import missing_of, needed_of
 from common.runtime.errors import ConfigurationError, TransientError
 from common.settings import WeightsSource
 
@@ -71,17 +71,16 @@ class Hub:
             )
             if info.sha is None:
                 raise ValueError("no commit in its answer")
-            files = {
-                each.rfilename: HubFile(
+            announced = {
+                inside(each.rfilename): HubFile(
                     each.size, each.lfs.sha256 if each.lfs else None, None if each.lfs else each.blob_id
                 )
                 for each in info.siblings or ()
-                if matches(inside(each.rfilename), source.files) and not _hidden(each.rfilename)
             }
-        missing = [name for name in source.files if is_name(name) and name not in files]
-        if missing or not files:
+        files = {name: announced[name] for name in needed_of(announced, source.files)}
+        if missing := missing_of(files, source.files):
             raise ConfigurationError(
-                f"weights of {source.id}: {self.endpoint} has no file {(missing or source.files)[0]} in the revision {revision}"
+                f"weights of {source.id}: {self.endpoint} has no file {missing[0]} in the revision {revision}"
             )
         return HubModel(self.endpoint, source.id, info.sha, files)
 
@@ -131,11 +130,6 @@ class Hub:
             raise ConfigurationError(
                 f"weights of {id}: {self.endpoint} does not answer as a hub does: {type(error).__name__}: {_line(error)}"
             ) from error
-
-
-def _hidden(name: str) -> bool:
-    """No hidden file is anybody's weights: `*` would name .gitattributes."""
-    return any(part.startswith(".") for part in Path(name).parts)
 
 
 def _literally(names: Mapping[str, HubFile]) -> Sequence[str]:

@@ -200,6 +200,26 @@ def test_no_place_for_the_memory_costs_only_time(
     assert "the next start reads the files again" in caplog.text
 
 
+def test_a_pickle_beside_safetensors_is_nobodys(settings: WeightsSettings, folder: Path, source: WeightsSource) -> None:
+    both = source.model_copy(update={"files": (*source.files, "pytorch_model*.bin", "whole.bin")})
+    before = find_weights(source, settings).revision
+    (folder / "pytorch_model-1.bin").write_bytes(b"the same once more")
+    assert find_weights(both, settings).revision == before
+    lock(settings, folder)
+    assert find_weights(both, settings).revision == COMMIT
+    (folder / "model.safetensors").unlink()
+    settings.lock_file.unlink()
+    assert "whole.bin is missing" in refusal(both, settings)
+
+
+def test_a_pickle_alone_counts(settings: WeightsSettings, folder: Path, source: WeightsSource) -> None:
+    (folder / "model.safetensors").rename(folder / "model.bin")
+    pickled = source.model_copy(update={"files": ("*.bin",)})
+    first = find_weights(pickled, settings).revision
+    (folder / "model.bin").write_bytes(b"TENSORS")
+    assert find_weights(pickled, settings).revision != first
+
+
 def test_a_lock_is_written_alike_whatever_the_order(settings: WeightsSettings, folder: Path, tmp_path: Path) -> None:
     model = lock(settings, folder)
     turned = model.model_copy(update={"files": dict(reversed(model.files.items()))})

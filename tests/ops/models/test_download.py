@@ -90,6 +90,14 @@ def test_a_download_is_whole_locked_and_found(place: Place, hub: HubServer) -> N
     assert any("3 files" in line and model.revision in line for line in place.said)
 
 
+def test_pickles_are_fetched_only_where_there_is_nothing_else(place: Place, hub: HubServer) -> None:
+    both = SOURCE.model_copy(update={"files": ("config.json", "*.safetensors", "pytorch_model*.bin")})
+    assert set(place.download(both).files) == {"config.json", "model.safetensors"}
+    del hub.models["owner/tiny"]["model.safetensors"]
+    moved = place.download(both, update=True)
+    assert set(moved.files) == place.files() == {"config.json", "pytorch_model.bin"}
+
+
 def test_a_second_download_fetches_nothing_and_writes_the_same_lock(place: Place, hub: HubServer) -> None:
     place.download()
     before = place.settings.lock_file.read_bytes()
