@@ -11,3 +11,5 @@ def configure_logging(name: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # The client tells of every reconnect and of expected retries; what matters of it reaches us as an exception.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    # The client of model endpoints has a line for every request.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)

@@ -22,7 +22,7 @@ from common.models.protocols import (
 )
 from common.models.weights import find_weights
 from common.runtime.errors import ConfigurationError
-from common.settings import CommonSettings, ModelSettings
+from common.settings import CommonSettings, ModelSettings, is_secret
 
 log = logging.getLogger(__name__)
 
@@ -186,5 +186,7 @@ def _typed(adapter: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         try:
             typed[option] = TypeAdapter(types[option]).validate_python(value)
         except ValidationError as error:
+            if is_secret(option):
+                raise ValueError(f"`{option}`: {error.errors()[0]['msg']}") from None
             raise ValueError(f"`{option}`: {error.errors()[0]['msg']}, found {value!r}") from error
     return typed
