@@ -1,0 +1,251 @@
+"""Chat completions from an endpoint: many at once, in order, and what goes wrong as the runtime's errors."""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import openai
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+
+from common.models.prompts import Decoding
+from common.runtime.errors import ConfigurationError, TransientError
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+"""Where people who use such endpoints keep the key."""
+
+_NO_KEY = "none"
+"""Servers of one's own ask for none; the client wants one."""
+
+_TRANSIENT_STATUSES = frozenset({408, 409, 429})
+"""Beside 5xx: asked again later, the same request may succeed."""
+
+_LONGEST_MESSAGE = 300
+_MODELS_NAMED = 10
+
+_REMEMBERED = 4_096
+"""The most answers of batches that failed that are kept for the next attempt."""
+
+
+class EndpointReplyError(Exception):
+    """The endpoint answered one request with something that is no completion, or refused it: that request's fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """Messages as the API has them, and how the reply is drawn. Equal requests are asked once."""
+
+    messages: Sequence[Mapping[str, Any]]
+    decoding: Decoding
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """What the model said; `complete` is false where it was cut off. `fingerprint` as the endpoint reports it."""
+
+    text: str
+    complete: bool
+    fingerprint: str | None
+
+
+class _Message(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Completion(BaseModel):
+    choices: list[_Choice] = Field(min_length=1)
+    system_fingerprint: str | None = None
+
+
+class _Model(BaseModel):
+    id: str
+
+
+class _Models(BaseModel):
+    data: list[_Model]
+
+
+class Endpoint:
+    """One model behind one endpoint. Keys are never part of a message or of what is raised."""
+
+    def __init__(
+        self, *, setting: str, base_url: str, model: str, api_key: SecretStr | None, concurrency: int, timeout_s: float
+    ) -> None:
+        """`setting` is where the options lie, such as `models.caption_editor.options`. Opens no connection.
+
+        Raises ValueError for a `base_url` that is no address, or one that carries a password.
+        """
+        parts = urlsplit(base_url)
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("`base_url`: it carries a user or password, expected the key in `api_key`")
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"`base_url`: found {base_url!r}, expected an address such as http://127.0.0.1:8000/v1")
+        given = api_key.get_secret_value() if api_key is not None else os.environ.get(KEY_VARIABLE)
+        self._key = given or _NO_KEY
+        self._setting = setting
+        self._url = base_url
+        self._model = model
+        self._timeout_s = timeout_s
+        self._client = openai.OpenAI(base_url=base_url, api_key=self._key, max_retries=0, timeout=timeout_s)
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="endpoint")
+        self._answered: dict[str, ChatReply] = {}
+
+    def check_model(self) -> None:
+        """See that the endpoint is there and has the model.
+
+        Raises TransientError where it is not there yet, ConfigurationError naming the setting that is wrong.
+        """
+        try:
+            text = self._client.models.with_raw_response.list().text
+            models = [model.id for model in _Models.model_validate_json(text).data]
+        except openai.NotFoundError as error:
+            self._refuse("base_url", f"found {self._url!r}, which has no list of models ({self._said(error)})")
+        except openai.OpenAIError as error:
+            self._raise(error)
+        except ValidationError:
+            self._refuse("base_url", f"found {self._url!r}, which answers with something that is no list of models")
+        if self._model not in models:
+            known = ", ".join(models[:_MODELS_NAMED]) + (", ..." if len(models) > _MODELS_NAMED else "")
+            self._refuse("model", f"found {self._model!r}, expected one that {self._url} has: {known or 'it has none'}")
+
+    def check_request(self, request: ChatRequest) -> ChatReply:
+        """Ask one request at the start: an endpoint that can not answer it will not answer the others.
+
+        Raises TransientError and ConfigurationError as above.
+        """
+        try:
+            return self._ask(request)
+        except EndpointReplyError as error:
+            raise ConfigurationError(f"settings `{self._setting}`: a first request came to nothing: {error}") from None
+
+    def complete(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
+        """One reply per request, in order; `concurrency` requests at a time.
+
+        Where a request fails, the others' replies are kept for the next call. After an outage (see the package) no
+        further request is begun; after one request's own fault the others are asked all the same.
+        Raises ConfigurationError before TransientError before EndpointReplyError where requests failed differently.
+        """
+        keys = [_key(request) for request in requests]
+        replies = {key: self._answered[key] for key in keys if key in self._answered}
+        missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in replies}
+        outage = threading.Event()
+        asked = {key: self._pool.submit(self._ask_before, outage, request) for key, request in missing.items()}
+        failures: list[Exception] = []
+        for key, future in asked.items():
+            try:
+                reply = future.result()
+            except (ConfigurationError, TransientError, EndpointReplyError) as error:
+                failures.append(error)
+            else:
+                replies |= {} if reply is None else {key: reply}
+        if failures:
+            self._remember(replies)
+            raise min(failures, key=_rank)
+        for key in replies:
+            self._answered.pop(key, None)
+        return [replies[key] for key in keys]
+
+    def _remember(self, replies: Mapping[str, ChatReply]) -> None:
+        self._answered |= replies
+        for key in list(self._answered)[:-_REMEMBERED]:
+            del self._answered[key]
+
+    def _ask_before(self, outage: threading.Event, request: ChatRequest) -> ChatReply | None:
+        """The reply; None where another request of the batch has met an outage."""
+        if outage.is_set():
+            return None
+        try:
+            return self._ask(request)
+        except (ConfigurationError, TransientError):
+            outage.set()
+            raise
+
+    def _ask(self, request: ChatRequest) -> ChatReply:
+        try:
+            text = self._client.chat.completions.with_raw_response.create(**_body(self._model, request)).text
+        except openai.OpenAIError as error:
+            self._raise(error)
+        try:
+            completion = _Completion.model_validate_json(text)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, problem["loc"])) or "the answer"
+            # Without its cause, which shows the answer: nobody knows what is in it.
+            raise EndpointReplyError(f"{self._url}: no chat completion: {where}: {problem['msg']}") from None
+        first = completion.choices[0]
+        return ChatReply(first.message.content or "", first.finish_reason != "length", completion.system_fingerprint)
+
+    def _raise(self, error: openai.OpenAIError) -> NoReturn:
+        """What the runtime makes of it. Without the cause: that one has headers and bodies, and the key may be in them."""
+        match error:
+            case openai.APITimeoutError():
+                raise TransientError(
+                    f"{self._url}: no answer within {self._timeout_s:g} s (`{self._setting}.timeout_s`)"
+                ) from None
+            case openai.APIConnectionError():
+                raise TransientError(f"{self._url} can not be reached: {self._said(error)}") from None
+            case openai.APIStatusError():
+                self._raise_status(error)
+            case _:
+                raise EndpointReplyError(f"{self._url}: {self._said(error)}") from None
+
+    def _raise_status(self, error: openai.APIStatusError) -> NoReturn:
+        match error.status_code:
+            case 401 | 403:
+                found = "no key" if self._key == _NO_KEY else "a key that it refuses"
+                self._refuse(
+                    "api_key",
+                    f"found {found}, {self._url} asks for another (here or in {KEY_VARIABLE}): {self._said(error)}",
+                )
+            case 404:
+                self._refuse("model", f"found {self._model!r}, {self._url} does not have it: {self._said(error)}")
+            case status if status in _TRANSIENT_STATUSES or status >= 500:
+                raise TransientError(f"{self._url}: {self._said(error)}") from None
+            case _:
+                raise EndpointReplyError(f"{self._url} refuses the request: {self._said(error)}") from None
+
+    def _refuse(self, option: str, problem: str) -> NoReturn:
+        raise ConfigurationError(f"setting `{self._setting}.{option}`: {problem}") from None
+
+    def _said(self, error: openai.OpenAIError) -> str:
+        """The error on one line, without the key: some endpoints send back what they were sent."""
+        text = str(error.__cause__ or error) if isinstance(error, openai.APIConnectionError) else str(error)
+        line = " ".join(text.split())[:_LONGEST_MESSAGE]
+        return line if self._key == _NO_KEY else line.replace(self._key, "***")
+
+
+def _body(model: str, request: ChatRequest) -> dict[str, Any]:
+    return {
+        "model": model,
+        "messages": request.messages,
+        "max_tokens": request.decoding.max_new_tokens,
+        "temperature": request.decoding.temperature,
+        "top_p": request.decoding.top_p,
+        "seed": request.seed,
+    }
+
+
+def _key(request: ChatRequest) -> str:
+    return hashlib.sha256(json.dumps(_body("", request), sort_keys=True).encode()).hexdigest()
+
+
+def _rank(error: Exception) -> int:
+    """What says most about the batch as a whole comes first."""
+    match error:
+        case ConfigurationError():
+            return 0
+        case TransientError():
+            return 1
+        case _:
+            return 2
