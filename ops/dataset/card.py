@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from common.storage import Storage
 from ops.dataset.statistics import Statistics, statistics_of
+from ops.models.licences import Licence, licence_of
 from schemas.counters import Counters
 from workers.dataset.schema import COLUMNS, IMAGE
 from workers.dataset.shards import ShardStore
@@ -63,6 +64,7 @@ def card_of(statistics: Statistics, profile: str, funnel: Funnel) -> str:
         *_funnel(funnel),
         *_scores(statistics),
         *_models(statistics),
+        *_terms(statistics),
         "## Limits",
         "Everything here is machine-generated: captions were edited, pictures drawn, regions found and texts written by the "
         "models above, and no person has looked at each sample. The captions keep the licence of where they come from, "
@@ -128,6 +130,26 @@ def _models(statistics: Statistics) -> Iterable[str]:
         for model in sorted(statistics.models, key=repr)
     ]
     return ["## Models", _table(("stage", "role", "model", "revision"), rows)] if rows else []
+
+
+def _terms(statistics: Statistics) -> Iterable[str]:
+    """What the models' publishers ask of whoever uses what the models made. The sketch world has no such models."""
+    by_licence: dict[Licence | None, list[str]] = {}
+    for id in sorted({model.id for model in statistics.models} - {SKETCH}):
+        by_licence.setdefault(licence_of(id), []).append(f"`{id}`")
+    if not by_licence:
+        return []
+    known = [
+        f"- **{licence.name}** ({licence.source}): {', '.join(ids)}.{' ' if licence.outputs else ''}{licence.outputs}"
+        for licence, ids in by_licence.items()
+        if licence is not None
+    ]
+    unknown = [
+        f"- Not known here: {', '.join(ids)}. Look their terms up before you use or share this dataset."
+        for licence, ids in by_licence.items()
+        if licence is None
+    ]
+    return ["## Terms of the models", "As their publishers state them; no legal advice.", "\n".join([*known, *unknown])]
 
 
 def _bound(value: float | None) -> str:

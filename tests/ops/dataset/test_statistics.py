@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from ops.dataset.card import CARD, SKETCH_WARNING, STATISTICS, card_of, write_card
-from ops.dataset.statistics import SampleCounter, count_samples, statistics_of
+from ops.dataset.statistics import ModelName, SampleCounter, Statistics, count_samples, statistics_of
+from ops.models.licences import LLAMA_2, OPEN_RAIL
 from schemas.counters import Counters, ShardMark
 from tests.workers.dataset.samples import samples
 from workers.dataset.schema import COLUMNS
@@ -96,6 +97,32 @@ def test_a_dataset_of_real_models_carries_no_warning(folder: Path) -> None:
     text = card_of(statistics_of(written(str(folder), (0, 3))), "paper", [])
     assert "pictograms" not in text
     assert "## Models" in text
+
+
+def test_the_terms_of_the_models_that_took_part_are_said() -> None:
+    ids = [
+        "llava-hf/llava-v1.6-vicuna-13b-hf",
+        "lmsys/vicuna-13b-v1.5",
+        "Salesforce/blip-itm-large-coco",
+        "me/own",
+        "sketch",
+    ]
+    models = {ModelName(stage="qa", role="any", id=id, revision="main") for id in ids}
+    text = card_of(Statistics(models=models), "paper", [])
+    terms = text.split("## Terms of the models", 1)[1].split("## ", 1)[0]
+    assert "no legal advice" in terms
+    (llama,) = (line for line in terms.splitlines() if LLAMA_2.name in line)
+    assert "`llava-hf/llava-v1.6-vicuna-13b-hf`, `lmsys/vicuna-13b-v1.5`" in llama
+    assert LLAMA_2.outputs in llama
+    assert LLAMA_2.source in llama
+    assert "BSD-3-Clause" in terms
+    assert "Not known here: `me/own`." in terms
+    assert "`sketch`" not in terms
+    assert OPEN_RAIL.name not in terms
+
+
+def test_a_sketched_dataset_is_under_no_models_terms(folder: Path) -> None:
+    assert "## Terms" not in card_of(statistics_of(written(str(folder), (0, 3))), "sketch", [])
 
 
 def test_an_empty_dataset_has_a_card_too(folder: Path) -> None:
