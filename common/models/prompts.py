@@ -4,12 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
 
+from pydantic import ConfigDict
+
 from schemas.geometry import Box
+
+_CLOSED = ConfigDict(extra="forbid")
+"""A misspelt key in a profile is an error, and does not quietly leave a value at its default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
     """How a reply is drawn. Temperature 0 is greedy; above it, each reply has a seed of its own."""
+
+    __pydantic_config__ = _CLOSED
 
     max_new_tokens: int
     temperature: float = 0.0
@@ -27,6 +34,8 @@ class Decoding:
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What is said to the model: a system sentence, if any, and a text with places in braces such as `{caption}`."""
+
+    __pydantic_config__ = _CLOSED
 
     text: str
     system: str | None = None
