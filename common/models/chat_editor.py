@@ -13,6 +13,7 @@ from common.models.protocols import EditReply, EditRequest
 from common.models.quantization import quantization_arguments
 from common.models.torch_device import device_of, dtype_of, to_device
 from common.models.weights import Weights
+from common.runtime.errors import ConfigurationError
 from common.settings import ComputeSettings
 from schemas.trail import ModelId
 
@@ -63,13 +64,22 @@ class ChatCaptionEditor:
         only_special_tokens(self._model, self._tokenizer)
         end, self._padding = (self._model.generation_config.eos_token_id, self._model.generation_config.pad_token_id)
         self._ends = frozenset(end if isinstance(end, list) else [end])
-        self._longest = int(self._model.config.max_position_embeddings) - decoding.max_new_tokens
+        context = getattr(self._model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        self._longest = None if context is None else int(context) - decoding.max_new_tokens
         numbers = ", ".join(part for part in (compute.dtype, compute.quantization) if part)
         self.identity = ModelId(role=self.role, id=weights.id, revision=weights.revision, variant=numbers)
 
     def warm_up(self) -> None:
-        """One reply: kernels are chosen and memory is taken. Raises ConfigurationError where the template is broken."""
-        self.edit([_WARM_UP])
+        """One reply: kernels are chosen and memory is taken.
+
+        Raises ConfigurationError where the template is broken, or leaves no room for a short caption and a reply.
+        """
+        try:
+            self.edit([_WARM_UP])
+        except ValueError as error:
+            raise ConfigurationError(
+                f"settings `models.caption_editor.options.prompt` and `.decoding.max_new_tokens`: {error}"
+            ) from error
 
     def edit(self, requests: Sequence[EditRequest]) -> Sequence[EditReply]:
         """One reply per request, in order. Raises ValueError for a caption that the model's context does not hold."""
@@ -81,7 +91,7 @@ class ChatCaptionEditor:
 
     def _tokens(self, caption: str) -> list[int]:
         tokens = self._template.tokens(self._prompt, {"caption": caption})
-        if len(tokens) > self._longest:
+        if self._longest is not None and len(tokens) > self._longest:
             raise ValueError(
                 f"a caption of {len(caption)} characters: with its prompt {len(tokens)} tokens, the model has room "
                 f"for {self._longest} before its reply"

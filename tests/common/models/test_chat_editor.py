@@ -87,6 +87,16 @@ def test_vicunas_prompt_has_the_published_token_ids(legacy: bool) -> None:
     assert template.tokens(Prompt("{caption}", llama.SYSTEM), {"caption": "Who are you?"}) == PUBLISHED_PROMPT
 
 
+@pytest.mark.parametrize("profile", ["paper", "code"])
+def test_the_profiles_say_to_vicuna_what_was_published(profile: str) -> None:
+    chosen = load_layers({}, profile=profile).common().models.caption_editor
+    assert chosen.weights is not None
+    assert "vicuna" in chosen.weights.id
+    template = ChatTemplate(part_of_llamas_tokenizer(legacy=False), chosen.options["template"], "caption_editor")
+    prompt = Prompt("{caption}", chosen.options["prompt"]["system"])
+    assert template.tokens(prompt, {"caption": "Who are you?"}) == PUBLISHED_PROMPT
+
+
 def test_control_tokens_in_a_caption_stay_text(checkpoint: Path) -> None:
     read = LlamaTokenizer.from_pretrained(checkpoint)
     template = ChatTemplate(read, llama.VICUNA, "caption_editor")
@@ -173,6 +183,11 @@ def test_greedy_is_greedy_whatever_the_seed(checkpoint: Path) -> None:
 def test_a_caption_that_the_context_does_not_hold_is_an_error_of_its_own(checkpoint: Path) -> None:
     with pytest.raises(ValueError, match=r"tokens, the model has room for 500"):
         editor(checkpoint).edit([CAPTION, EditRequest("dog " * 600, 0)])
+
+
+def test_more_tokens_than_the_context_holds_are_a_wrong_setting(checkpoint: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"decoding\.max_new_tokens.*room for -88"):
+        editor(checkpoint, decoding=Decoding(600)).warm_up()
 
 
 def test_it_is_built_from_a_profiles_tables(checkpoint: Path, tmp_path: Path) -> None:
