@@ -13,14 +13,14 @@ IMAGE_SIZE = 256
 """Small enough for a CPU; the published one is 1024."""
 
 
-def save(folder: Path, seed: int = 0, *, classes_open: bool = True) -> None:
+def save(folder: Path, seed: int = 0) -> None:
     """Write `FastSAM-x.pt` in half precision, as the trainer leaves it.
 
-    `classes_open`: without the bias on the class scores, which starts so that hardly anything is a thing, dozens of boxes
-    pass a confidence of 0.05.
+    Its class scores have no bias: they would begin so that hardly anything is a thing. Without it dozens of boxes pass a
+    confidence of 0.05.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model = _model(seed, classes_open)
+    model = _model(seed)
     torch.save(
         {
             "epoch": -1,
@@ -34,16 +34,15 @@ def save(folder: Path, seed: int = 0, *, classes_open: bool = True) -> None:
     )
 
 
-def _model(seed: int, classes_open: bool) -> nn.Module:
+def _model(seed: int) -> nn.Module:
     from ultralytics.nn.tasks import SegmentationModel
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SegmentationModel("yolov8n-seg.yaml", ch=3, nc=1, verbose=False)
         _settle(model)
-    if classes_open:
-        for scores in model.model[-1].cv3:
-            scores[-1].bias.data.zero_()
+    for scores in model.model[-1].cv3:
+        scores[-1].bias.data.zero_()
     model.names = {0: "object"}
     model.task = "segment"
     model.args = {"task": "segment", "imgsz": IMAGE_SIZE}

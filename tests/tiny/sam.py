@@ -66,12 +66,12 @@ def save(folder: Path, seed: int = 0) -> None:
         pad_size={"height": SIDE, "width": SIDE},
         mask_pad_size={"height": SIDE // 4, "width": SIDE // 4},
     )
-    _save(SamModel, config, processor, folder, seed, gain=1.0)
+    _save(SamModel, config, processor, folder, seed=seed, gain=1.0)
 
 
 def save_2(folder: Path, seed: int = 0) -> None:
     """Write a SAM 2 for pictures."""
-    _save(Sam2Model, Sam2Config(**_parts_of_2()), _processor_of_2(), folder, seed, gain=4.0)
+    _save(Sam2Model, Sam2Config(**_parts_of_2()), _processor_of_2(), folder, seed=seed, gain=4.0)
 
 
 def save_2_video(folder: Path, seed: int = 0) -> None:
@@ -89,7 +89,7 @@ def save_2_video(folder: Path, seed: int = 0) -> None:
         memory_fuser_embed_dim=_HIDDEN,
         memory_fuser_intermediate_dim=32,
     )
-    _save(Sam2VideoModel, config, _processor_of_2(), folder, seed, gain=4.0)
+    _save(Sam2VideoModel, config, _processor_of_2(), folder, seed=seed, gain=4.0)
 
 
 def _parts_of_2() -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _processor_of_2() -> Sam2ImageProcessor:
     return Sam2ImageProcessor(size={"height": SIDE, "width": SIDE}, mask_size={"height": SIDE // 4, "width": SIDE // 4})
 
 
-def _save(kind: Any, config: Any, processor: Any, folder: Path, seed: int, gain: float) -> None:
+def _save(kind: Any, config: Any, processor: Any, folder: Path, *, seed: int, gain: float) -> None:
     with torch.random.fork_rng(devices=[]):
         # For what is drawn without being a parameter: the frequencies of the position embedding.
         torch.manual_seed(seed)
