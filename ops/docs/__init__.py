@@ -1,1 +1,1 @@
-"""The reference pages that follow from the program itself: metrics, settings, reasons."""
+"""The reference pages that follow from the program itself: metrics, settings, profiles, reasons."""

@@ -182,9 +182,9 @@ def test_the_template_of_vicuna(profile: str) -> None:
     system, user, reply = (
         {"role": r, "content": c} for r, c in (("system", "S."), ("user", "Q?"), ("assistant", "A."))
     )
-    assert rendered(template, [system, user]) == "<s>S. USER: Q? ASSISTANT:"
-    assert rendered(template, [user]) == "<s>USER: Q? ASSISTANT:"
-    assert rendered(template, [system, user, reply, user]) == "<s>S. USER: Q? ASSISTANT: A.</s>USER: Q? ASSISTANT:"
+    assert rendered(template, [system, user]) == "<s> S. USER: Q? ASSISTANT:"
+    assert rendered(template, [user]) == "<s> USER: Q? ASSISTANT:"
+    assert rendered(template, [system, user, reply, user]) == "<s> S. USER: Q? ASSISTANT: A.</s>USER: Q? ASSISTANT:"
 
 
 def test_the_recipes_chat_model_brings_its_own_template() -> None:
