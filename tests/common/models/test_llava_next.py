@@ -16,6 +16,7 @@ from PIL import Image
 from transformers import CLIPVisionConfig
 
 from common.models import quantization, registry
+from common.models.conversation import picture_question
 from common.models.llava_next.batches import bounded
 from common.models.llava_next.difference_describer import LlavaNextDifferenceDescriber
 from common.models.llava_next.model import LlavaNext
@@ -261,6 +262,18 @@ def test_the_template_gives_the_published_form_and_these_tokens(weights: Weights
         "<s> A chat between a user and an assistant. USER: <image>\n"
         "Describe the region [0.14, 0.45, 0.50, 1.00] in a few words. ASSISTANT:"
     )
+
+
+@pytest.mark.parametrize("profile", ["paper", "code", "recipe"])
+@pytest.mark.parametrize("role", ["region_describer", "difference_describer", "naturalness_judge"])
+def test_the_profiles_templates_give_the_same_tokens(profile: str, role: str) -> None:
+    options = load_layers({}, profile=profile).values["models"][role]["options"]
+    tokenizer = llava.llama_tokenizer()
+    asked = picture_question(tokenizer, options["template"], llava.REGION_PROMPT, "Describe the region [0.14, 0.45,")
+    tokens = tokenizer(asked)["input_ids"]
+    assert tuple(tokens[: len(GOLDEN_BEFORE)]) == GOLDEN_BEFORE
+    assert tuple(tokens[len(GOLDEN_BEFORE) + 1 :][: len(GOLDEN_AFTER)]) == GOLDEN_AFTER
+    assert asked.endswith("0.45, ASSISTANT:")
 
 
 def test_a_template_that_writes_the_beginning_itself_gets_no_second_one(weights: Weights) -> None:
