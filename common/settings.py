@@ -335,9 +335,16 @@ def is_secret(key: str) -> bool:
 
 
 def settings_digest(*sections: Section) -> str:
-    """12 hex digits that change whenever a value of these sections changes."""
-    text = json.dumps([section.model_dump(mode="json") for section in sections], sort_keys=True)
+    """12 hex digits that change whenever a value of these sections changes, but for secrets: a new key is no new way to
+    work, and a digest travels with every record."""
+    text = json.dumps([_without_secrets(section.model_dump(mode="json")) for section in sections], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _without_secrets(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_secrets(below) for key, below in value.items() if not is_secret(key)}
 
 
 def profile_names() -> list[str]:

@@ -9,6 +9,7 @@ from common.runtime.errors import ConfigurationError
 from common.settings import (
     KafkaSettings,
     Layers,
+    ModelSettings,
     RuntimeSettings,
     StageSettings,
     is_secret,
@@ -260,6 +261,17 @@ def test_the_digest_changes_with_every_value_and_with_nothing_else() -> None:
     assert len(set(digests)) == len(digests)
     assert digests[0] == settings_digest(ExampleSettings(window=Bounds(low=0.9, high=0.98)))
     assert all(len(digest) == 12 and int(digest, 16) >= 0 for digest in digests)
+
+
+def test_the_digest_knows_no_secrets_but_every_number_of_tokens() -> None:
+    def digest(**options: object) -> str:
+        return settings_digest(
+            ModelSettings(adapter="endpoint", options={"decoding": {"max_new_tokens": 64}} | options)
+        )
+
+    assert digest(api_key="sk-1") == digest()
+    assert digest(decoding={"max_new_tokens": 65}) != digest()
+    assert digest(model="m") != digest()
 
 
 def test_settings_can_not_be_changed() -> None:
