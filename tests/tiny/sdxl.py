@@ -22,19 +22,20 @@ _ATTENTION_GAIN = 6.0
 """On the projections to queries and keys: with the weights as they are drawn every map is all but uniform."""
 _TEXT_GAIN = 3.0
 """On the embeddings of tokens: with them as they are drawn every prompt says the same."""
-_PICTURE_GAIN = 6.0
+_PICTURE_GAIN = 3.0
 """On the decoder's last layer: with it as it is drawn every picture is grey."""
 _MERGES = 49152 - 256 - 2
 
 
-def save(folder: Path, seed: int = 0, *, variant: str | None = None, dtype: torch.dtype = torch.float32) -> None:
-    """Write the checkpoint with random weights into the folder, safetensors in the hub's layout."""
+def save(folder: Path, seed: int = 0) -> None:
+    """Write the checkpoint with random weights into the folder: safetensors in float16, in files of the variant `fp16`,
+    as the published workflow reads them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pipeline = _pipeline()
     for model in (pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
-        model.to(dtype)
-    pipeline.save_pretrained(folder, safe_serialization=True, variant=variant)
+        model.to(torch.float16)
+    pipeline.save_pretrained(folder, safe_serialization=True, variant="fp16")
     for name in ("tokenizer", "tokenizer_2"):
         _as_published(folder / name)
 
@@ -78,8 +79,8 @@ def _pipeline() -> StableDiffusionXLPipeline:
         vae=vae,
         text_encoder=encoder,
         text_encoder_2=encoder_2,
-        tokenizer=_tokenizer("<|endoftext|>"),
-        tokenizer_2=_tokenizer("!"),
+        tokenizer=tokenizer("<|endoftext|>"),
+        tokenizer_2=tokenizer("!"),
         unet=unet,
         scheduler=EulerDiscreteScheduler(
             beta_start=0.00085,
@@ -107,7 +108,7 @@ def _text_config(activation: str) -> CLIPTextConfig:
     )
 
 
-def _tokenizer(padding: str) -> CLIPTokenizer:
+def tokenizer(padding: str) -> CLIPTokenizer:
     """CLIP's, from the merges that open_clip ships."""
     path = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(path.read_bytes()).decode().split("\n")[1 : _MERGES + 1]

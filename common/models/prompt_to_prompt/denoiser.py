@@ -1,6 +1,7 @@
 """From noise and prompts to latents: the loop of diffusers' pipeline with the attention layers edited."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
@@ -16,6 +17,11 @@ from common.models.prompt_to_prompt.schedule import Schedule
 _FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
 """The attentions that hold no map. Where none of them serves it is an error: the plain one's map of a layer of 64 x 64
 tokens and 10 heads takes 1.3 GB per pair in float16."""
+
+
+def fused_attention() -> AbstractContextManager[None]:
+    """Within it no attention of torch writes a map."""
+    return sdpa_kernel(_FUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class PairDenoiser:
 
         self._attention.edit = edits.at(0)
         try:
-            with sdpa_kernel(_FUSED):
+            with fused_attention():
                 latents = self._pipeline(
                     [*(pair.base for pair in prompts), *(pair.edited for pair in prompts)],
                     height=self._size,
