@@ -18,7 +18,7 @@ from pydantic import PositiveInt
 from safetensors.torch import load_file
 
 from common.models.loading import loading
-from common.models.micro_batches import micro_batches
+from common.models.micro_batches import micro_batches, trial_size
 from common.models.protocols import Embeddings
 from common.models.torch_device import device_of, dtype_of, to_device
 from common.models.weights import Weights
@@ -71,8 +71,8 @@ class ClipImageEncoder:
         self._transform = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False)
 
     def warm_up(self) -> None:
-        """One full micro-batch."""
-        self.encode_images([Image.new("RGB", (256, 256))] * self._images_per_call)
+        """One full micro-batch on a GPU."""
+        self.encode_images([Image.new("RGB", (256, 256))] * trial_size(self._images_per_call, self._device))
 
     def encode_images(self, images: Sequence[Image.Image]) -> Embeddings:
         """Shape (len(images), d), rows normalised in float32."""
@@ -110,8 +110,8 @@ class ClipTextEncoder:
         self._tokenizer = open_clip.SimpleTokenizer(context_length=clip.context_length)
 
     def warm_up(self) -> None:
-        """One full micro-batch."""
-        self.encode_texts(["a picture"] * self._texts_per_call)
+        """One full micro-batch on a GPU."""
+        self.encode_texts(["a picture"] * trial_size(self._texts_per_call, self._device))
 
     def encode_texts(self, texts: Sequence[str]) -> Embeddings:
         """Shape (len(texts), d), rows normalised in float32."""

@@ -87,6 +87,16 @@ def test_a_crop_without_words_is_not_encoded(matcher: Matcher, crops: list[Image
     assert [len(own) for own in matcher.match(crops, texts)] == [0, 3, 0, 0, 0]
 
 
+def test_warming_up_tries_a_full_micro_batch_on_a_gpu_and_one_crop_on_a_cpu(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert encodes(matcher.model.vision_model, matcher.warm_up) == [1]
+    monkeypatch.setattr("common.models.blip.trial_size", lambda size, _: size)
+    assert encodes(matcher.model.vision_model, matcher.warm_up) == [2]
+    full = 256 if isinstance(matcher, BlipItcMatcher) else 64
+    assert encodes(matcher.model.text_encoder, matcher.warm_up)[0] == full
+
+
 def test_nothing_to_match(matcher: Matcher, crops: list[Image.Image]) -> None:
     assert matcher.match([], []) == []
     assert matcher.match(crops[:2], [[], []]) == [[], []]
