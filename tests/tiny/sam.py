@@ -29,6 +29,10 @@ SIDE = 64
 _PATCH = 8
 _HIDDEN = 16
 
+_GAIN = 2.0
+_MASK_GAIN = 8.0
+"""On what masks are made of: without it none stays as it is when the cut-off moves by 1, none is stable."""
+
 OPEN = {"points_per_side": 4, "pred_iou_thresh": -10.0, "stability_score_thresh": -1.0, "crops_nms_thresh": 1.0}
 """Options under which every mask gives a box: random weights predict no quality worth a threshold."""
 
@@ -66,12 +70,12 @@ def save(folder: Path, seed: int = 0) -> None:
         pad_size={"height": SIDE, "width": SIDE},
         mask_pad_size={"height": SIDE // 4, "width": SIDE // 4},
     )
-    _save(SamModel, config, processor, folder, seed=seed, gain=1.0)
+    _save(SamModel, config, processor, folder, seed=seed)
 
 
 def save_2(folder: Path, seed: int = 0) -> None:
     """Write a SAM 2 for pictures."""
-    _save(Sam2Model, Sam2Config(**_parts_of_2()), _processor_of_2(), folder, seed=seed, gain=4.0)
+    _save(Sam2Model, Sam2Config(**_parts_of_2()), _processor_of_2(), folder, seed=seed)
 
 
 def save_2_video(folder: Path, seed: int = 0) -> None:
@@ -89,7 +93,7 @@ def save_2_video(folder: Path, seed: int = 0) -> None:
         memory_fuser_embed_dim=_HIDDEN,
         memory_fuser_intermediate_dim=32,
     )
-    _save(Sam2VideoModel, config, _processor_of_2(), folder, seed=seed, gain=4.0)
+    _save(Sam2VideoModel, config, _processor_of_2(), folder, seed=seed)
 
 
 def _parts_of_2() -> dict[str, Any]:
@@ -118,11 +122,15 @@ def _processor_of_2() -> Sam2ImageProcessor:
     return Sam2ImageProcessor(size={"height": SIDE, "width": SIDE}, mask_size={"height": SIDE // 4, "width": SIDE // 4})
 
 
-def _save(kind: Any, config: Any, processor: Any, folder: Path, *, seed: int, gain: float) -> None:
+def _save(kind: Any, config: Any, processor: Any, folder: Path, *, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         # For what is drawn without being a parameter: the frequencies of the position embedding.
         torch.manual_seed(seed)
         model = kind(config)
-    draw_weights(model, seed, gain)
+    draw_weights(model, seed, _GAIN)
+    with torch.no_grad():
+        for name, parameter in model.mask_decoder.output_hypernetworks_mlps.named_parameters():
+            if "proj_out" in name:
+                parameter.mul_(_MASK_GAIN)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
