@@ -174,7 +174,8 @@ class ModelSettings(Section):
     """Which adapter stands behind a protocol, its weights, and the options that the adapter takes."""
 
     adapter: str
-    """The name of the adapter."""
+    """The name of the adapter. Where it is not the profile's, the profile's weights and options are left out with it, but
+    for `prompt` and `decoding`."""
     weights: WeightsSource | None = None
     """Where its weights come from, if it has any."""
     options: dict[str, Any] = {}
@@ -322,11 +323,38 @@ def load_layers(
     chosen = next((str(tree["profile"]) for _, tree in reversed(upper) if "profile" in tree), "sketch")
     merged: Tree = {}
     origins: dict[str, str] = {}
-    for origin, tree in [(f"profile {chosen}", _read_profile(chosen)), *upper]:
+    below = _without_other_adapters(_read_profile(chosen), [tree for _, tree in upper])
+    for origin, tree in [(f"profile {chosen}", below), *upper]:
         _check_top_level(tree, origin)
         _merge(merged, tree, origin, origins)
     merged.setdefault("profile", chosen)
     return Layers(merged, origins)
+
+
+_FOR_ANY_ADAPTER = frozenset({"prompt", "decoding"})
+"""Options that are about what is said to a model, not about what runs it."""
+
+
+def _without_other_adapters(profile: Tree, upper: Sequence[Tree]) -> Tree:
+    """The profile without the weights and the options of models in whose place another layer puts another adapter.
+
+    They are the profile's adapter's; but for the prompt and how the reply is drawn, no other one knows them.
+    """
+    models = dict(profile.get("models", {}))
+    for role, model in models.items():
+        named = [tree["models"][role]["adapter"] for tree in upper if _names_adapter(tree, role)]
+        if named and named[-1] != model["adapter"]:
+            kept = {key: value for key, value in model.get("options", {}).items() if key in _FOR_ANY_ADAPTER}
+            models[role] = {"adapter": model["adapter"], **({"options": kept} if kept else {})}
+    return {**profile, **({"models": models} if models else {})}
+
+
+def _names_adapter(tree: Tree, role: str) -> bool:
+    for key in ("models", role):
+        tree = tree.get(key, {})
+        if not isinstance(tree, dict):
+            return False
+    return "adapter" in tree
 
 
 def is_secret(key: str) -> bool:

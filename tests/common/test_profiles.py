@@ -165,6 +165,49 @@ def test_a_misspelt_part_of_an_option_is_refused(kind: type) -> None:
         TypeAdapter(kind).validate_python({**right, "temprature": 0.8})
 
 
+# Another adapter in the place of the profile's
+
+
+@pytest.mark.parametrize("first", ["adapter", "options"])
+def test_another_adapter_gets_the_prompt_and_the_decoding_but_nothing_else(first: str) -> None:
+    """Whatever comes first on the command line."""
+    flags = ["models.caption_editor.adapter=endpoint", "models.caption_editor.options.model=qwen"]
+    layers = load_layers({}, flags=flags if first == "adapter" else flags[::-1], profile="paper")
+    editor = layers.common().models.caption_editor
+    own = model_of("paper", "caption_editor").options
+    assert editor.weights is None
+    assert editor.options == {"prompt": own["prompt"], "decoding": own["decoding"], "model": "qwen"}
+    registry._typed(registry._load("caption_editor", "endpoint"), editor.options)
+    assert layers.common().models.region_describer == model_of("paper", "region_describer")
+
+
+def test_who_does_without_ultralytics_names_another_segmenter_and_its_weights(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[models.segmenter]\nadapter = "sam"\nweights = { id = "facebook/sam-vit-base" }\n')
+    layers = load_layers({}, file, profile="code")
+    segmenter = layers.common().models.segmenter
+    assert segmenter == ModelSettings.model_validate({"adapter": "sam", "weights": {"id": "facebook/sam-vit-base"}})
+    registry._typed(registry._load("segmenter", "sam"), segmenter.options)
+    assert not any("segmenter.options" in key for key in layers.origins)
+
+
+def test_the_profiles_own_adapter_named_again_keeps_its_options() -> None:
+    layers = load_layers({"IMGDIFF_MODELS__SEGMENTER__ADAPTER": "fastsam"}, profile="code")
+    assert layers.common().models.segmenter == model_of("code", "segmenter")
+
+
+def test_the_last_word_on_an_adapter_counts() -> None:
+    flags = ["models.segmenter.adapter=sam", "models.segmenter.adapter=fastsam"]
+    assert load_layers({}, flags=flags, profile="code").common().models.segmenter == model_of("code", "segmenter")
+
+
+@pytest.mark.parametrize("wrong", ["models=1", "models.segmenter=1", "models.segmenter.adapter=1"])
+def test_a_value_where_a_table_belongs_is_still_named(wrong: str) -> None:
+    key = wrong.partition("=")[0]
+    layers = load_layers({}, flags=[wrong], profile="code")
+    assert layers.origins[key] == f"--set {key}"
+
+
 # Templates
 
 
