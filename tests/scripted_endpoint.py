@@ -1,9 +1,11 @@
 """A small OpenAI-compatible server on 127.0.0.1 that answers as a test says, over real connections."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -71,6 +73,7 @@ class ScriptedEndpoint:
         self._models = model_list or Answer(body={"object": "list", "data": [{"id": name} for name in models]})
         self._first = first or says("ok")
         self._at_once = 0
+        self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
@@ -91,6 +94,10 @@ class ScriptedEndpoint:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self._server.shutdown()
         self._server.server_close()
+        # Whoever kept a connection open would be served on.
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _answer(self, path: str, key: str, body: Body | None) -> Answer:
         self.keys.append(key)
@@ -120,6 +127,15 @@ class ScriptedEndpoint:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                endpoint._connections.add(self.connection)
+
+            def finish(self) -> None:
+                endpoint._connections.discard(self.connection)
+                with suppress(OSError):
+                    super().finish()
 
             def do_GET(self) -> None:
                 self._send(endpoint._answer(self.path, self._key, None))
