@@ -79,8 +79,8 @@ class PromptToPromptGenerator:
             pairs = self._asked if self._fits(self._asked) else 0
         if not pairs:
             raise ConfigurationError(
-                f"setting `models.pair_generator.options.pairs_per_call`: {self._named(self._asked or 1)} do not fit "
-                f"the memory of {self._compute.device}, expected fewer, a smaller `size`, or another `compute.dtype`"
+                f"setting `models.pair_generator.options.pairs_per_call`: found no room for {self._named(self._asked or 1)} "
+                f"in the memory of {self._compute.device}, expected fewer, a smaller `size`, or another `compute.dtype`"
             )
         self._shape(pairs)
 
@@ -91,7 +91,7 @@ class PromptToPromptGenerator:
     def _draw(self, requests: Sequence[PairRequest]) -> list[DrawnPair]:
         padding = [requests[-1]] * (self._pairs - len(requests))
         latents = self._denoise([*requests, *padding])
-        # The VAE takes one picture at a time, at full size it needs more memory than the UNet. Padding is not decoded.
+        # One picture at a time: at full size a layer of the VAE takes 0.5 GB per picture. Padding is not decoded.
         return [
             DrawnPair(self._decode(latents[0, pair]), self._decode(latents[1, pair])) for pair in range(len(requests))
         ]
@@ -127,7 +127,8 @@ class PromptToPromptGenerator:
         )
 
     def _named(self, pairs: int) -> str:
-        return f"{self._compute.dtype}, {pairs} pairs of {self._size}x{self._size}"
+        number = "1 pair" if pairs == 1 else f"{pairs} pairs"
+        return f"{self._compute.dtype}, {number} of {self._size}x{self._size}"
 
 
 def _noise(seed: int, shape: tuple[int, ...]) -> torch.Tensor:

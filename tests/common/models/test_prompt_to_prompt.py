@@ -122,7 +122,7 @@ def test_the_batch_shape_and_the_numbers_are_in_the_identity(three: PromptToProm
         "revision": "abc",
         "variant": "float32, 3 pairs of 128x128",
     }
-    assert build("bfloat16", size=64).identity.variant == "bfloat16, 1 pairs of 64x64"
+    assert build("bfloat16", size=64).identity.variant == "bfloat16, 1 pair of 64x64"
 
 
 @contextmanager
@@ -442,11 +442,11 @@ def test_warm_up_finds_the_batch_shape(on_a_gpu: Callable[..., PromptToPromptGen
     assert rows == [8] * 3
 
 
-@pytest.mark.parametrize(("room", "options", "named"), [(0, {}, 1), (2, {"pairs_per_call": 3}, 3)])
+@pytest.mark.parametrize(("room", "options", "named"), [(0, {}, "1 pair"), (2, {"pairs_per_call": 3}, "3 pairs")])
 def test_a_batch_that_can_not_fit_is_a_setting(
-    on_a_gpu: Callable[..., PromptToPromptGenerator], room: int, options: dict[str, int], named: int
+    on_a_gpu: Callable[..., PromptToPromptGenerator], room: int, options: dict[str, int], named: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=f"pairs_per_call`: float32, {named} pairs of 64x64 do not fit"):
+    with pytest.raises(ConfigurationError, match=f"pairs_per_call`: found no room for float32, {named} of 64x64"):
         on_a_gpu(room, **options).warm_up()
 
 
