@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
@@ -165,9 +166,13 @@ def _load(weights: Weights, file: str) -> Any:
     with loading(weights):
         try:
             checkpoint, _ = torch_safe_load(path, safe_only=True)
-        except TypeError as error:
-            # What it says itself ends in the advice to take another model.
-            raise (error.__cause__ or error) from None
+        except (TypeError, AttributeError) as error:
+            # In place of its own advice to take another model. What a pickle asks for is the cause.
+            if isinstance(error.__cause__, UnpicklingError):
+                raise error.__cause__ from None
+            raise ConfigurationError(
+                f"weights of {weights.id}: {path} is empty, damaged, or no checkpoint of ultralytics"
+            ) from error
         model = checkpoint.get("ema") or checkpoint.get("model")
     if not isinstance(model, SegmentationModel):
         raise ConfigurationError(

@@ -205,7 +205,8 @@ def test_a_truncated_file_is_refused(own: Path, left: int) -> None:
     path = own / tiny.FILE
     assert path.stat().st_size > left
     os.truncate(path, left)
-    assert str(own) in refusal(own)
+    line = refusal(own)
+    assert line.endswith(f"{path} is empty, damaged, or no checkpoint of ultralytics")
 
 
 class Malicious:
@@ -264,7 +265,7 @@ def test_other_architectures_are_refused(tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / tiny.FILE)
     assert "holds a NoneType" in refusal(tmp_path)
     torch.save([1, 2], tmp_path / tiny.FILE)
-    assert str(tmp_path) in refusal(tmp_path)
+    assert "no checkpoint of ultralytics" in refusal(tmp_path)
 
 
 _WATCHED = """
