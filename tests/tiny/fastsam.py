@@ -13,14 +13,14 @@ IMAGE_SIZE = 256
 """Small enough for a CPU; the published one is 1024."""
 
 
-def save(folder: Path, seed: int = 0) -> None:
+def save(folder: Path, seed: int = 0, architecture: str = "yolov8n-seg.yaml") -> None:
     """Write `FastSAM-x.pt` in half precision, as the trainer leaves it.
 
     Its class scores have no bias: they would begin so that hardly anything is a thing. Without it dozens of boxes pass a
     confidence of 0.05.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model = _model(seed)
+    model = _model(seed, architecture)
     torch.save(
         {
             "epoch": -1,
@@ -34,12 +34,12 @@ def save(folder: Path, seed: int = 0) -> None:
     )
 
 
-def _model(seed: int) -> nn.Module:
+def _model(seed: int, architecture: str) -> nn.Module:
     from ultralytics.nn.tasks import SegmentationModel
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = SegmentationModel("yolov8n-seg.yaml", ch=3, nc=1, verbose=False)
+        model = SegmentationModel(architecture, ch=3, nc=1, verbose=False)
         _settle(model)
     for scores in model.model[-1].cv3:
         scores[-1].bias.data.zero_()
