@@ -26,7 +26,15 @@ from uuid import uuid4
 import click
 
 from common.blobs import Blobs
-from common.kafka import Admin, Message, Partition, TransactionalProducer, client_config
+from common.kafka import (
+    LINGER_MS,
+    PRODUCER_BATCH_BYTES,
+    Admin,
+    Message,
+    Partition,
+    TransactionalProducer,
+    client_config,
+)
 from common.runtime.delivery import child_traceparent
 from common.runtime.main import run_worker
 from common.runtime.spec import WorkerSpec
@@ -113,7 +121,10 @@ def bare_loop(settings: CommonSettings, records: int) -> None:
         **client_config(settings.kafka),
     )
     producer = KafkaProducer(
-        transactional_id=f"{settings.prefix}.bare", batch_size=262_144, linger_ms=5, **client_config(settings.kafka)
+        transactional_id=f"{settings.prefix}.bare",
+        batch_size=PRODUCER_BATCH_BYTES,
+        linger_ms=LINGER_MS,
+        **client_config(settings.kafka),
     )
     producer.init_transactions()
     topic = names.topic("edits")
@@ -149,6 +160,7 @@ def bare_loop(settings: CommonSettings, records: int) -> None:
             offsets[tp] = OffsetAndMetadata(batch[-1].offset + 1, "", -1)
             done += len(batch)
         producer.send_offsets_to_transaction(offsets, consumer.group_metadata())
+        producer.flush()
         producer.commit_transaction()
     producer.close()
     consumer.close(autocommit=False)
