@@ -47,7 +47,7 @@ def decode(kind: type[RecordT], value: bytes | None, schema: str | None) -> Reco
         raise InvalidRecord(InvalidReason.UNDECODABLE, f"no value, expected a {kind.schema_name()} record")
     version = _version_of(kind, schema)
     fields = _unpack(value)
-    if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
+    if not isinstance(fields, dict) or not set(map(type, fields)) <= {str}:
         raise InvalidRecord(
             InvalidReason.UNDECODABLE, f"the value is a msgpack {type(fields).__name__}, expected a map with text keys"
         )
@@ -62,6 +62,8 @@ def decode(kind: type[RecordT], value: bytes | None, schema: str | None) -> Reco
 
 
 def _version_of(kind: type[Record], schema: str | None) -> int:
+    if schema == kind.schema_name():
+        return kind.version
     expected = f"expected {kind.schema_name()}"
     if schema is None:
         raise InvalidRecord(InvalidReason.SCHEMA_MISSING, f"no `schema` header, {expected}")

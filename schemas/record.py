@@ -45,12 +45,14 @@ class Record(Frozen):
 
     def derive(self, kind: type[ChildT], index: int, **fields: Any) -> ChildT:
         """The `index`-th record of the next kind made from this one: shared fields carried over, `fields` added."""
-        inherited = {
-            name: getattr(self, name)
-            for name in type(self).model_fields
-            if name in kind.model_fields and name not in fields and name != "id"
-        }
-        return kind(id=record_id(kind.topic, self.id, index), **inherited, **fields)
+        inherited = {name: getattr(self, name) for name in _shared_fields(type(self), kind)}
+        return kind(id=record_id(kind.topic, self.id, index), **(inherited | fields))
+
+
+@cache
+def _shared_fields(parent: type[Record], kind: type[Record]) -> tuple[str, ...]:
+    """The names of the fields that a record of `kind` takes over from its parent."""
+    return tuple(name for name in parent.model_fields if name in kind.model_fields and name != "id")
 
 
 @cache
