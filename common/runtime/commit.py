@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.kafka import (
@@ -112,7 +112,8 @@ class Committer:
         with self._metrics.phase(WorkPhase.STORE):
             prepared = [one for future in batch.prepared for one in future.result()]
         self._faults.reached(Step.AFTER_STORE)
-        membership = self._stable_membership([fetched.stamp for fetched in batch.began])
+        begun = Counter([fetched.stamp for fetched in batch.began])
+        membership = self._stable_membership(begun)
         shares = self._shares(_unbroken(batch.began, prepared)) if membership is not None else {}
         if not shares or membership is None:
             self._metrics.transaction(TransactionResult.SKIPPED)
@@ -122,20 +123,20 @@ class Committer:
             self._metrics.dropped(len(batch.began) - kept)
             self._complete(shares)
         # After a failed transaction these stamps are void already, and nothing is settled.
-        for (partition, epoch), count in Counter(fetched.stamp for fetched in batch.began).items():
+        for (partition, epoch), count in begun.items():
             self._assignment.settle(partition, epoch, count)
 
-    def _stable_membership(self, stamps: Sequence[Stamp]) -> Membership | None:
+    def _stable_membership(self, stamps: Collection[Stamp]) -> Membership | None:
         """The membership to commit under, once the group is stable; None when everything was lost meanwhile.
 
         Taken before the epochs are looked at: a revoke in between shows in the epochs, a later one in the generation.
         """
-        while any(self._assignment.may_commit(partition, epoch) for partition, epoch in set(stamps)):
+        while any(self._assignment.may_commit(partition, epoch) for partition, epoch in stamps):
             membership = self._membership()
             if membership is None or membership.generation < 0 or not membership.member_id:
                 log.warning("no transaction: the group took this worker for dead")
                 # Not all: the poll thread may have joined again since, and what it was given then is nobody's loss.
-                self._assignment.end(set(stamps))
+                self._assignment.end(stamps)
                 return None
             if not membership.lost:
                 return membership

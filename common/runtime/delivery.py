@@ -68,6 +68,7 @@ class TopicDelivery:
         self._output_topic = names.topic(route.writes) if route.writes else ""
         self._dead_letters = DeadLetterWriter(route, names, signature)
         self._signature = signature
+        self._worker = signature.header.encode()
         self._blobs = blobs
         self._retry = retry
 
@@ -132,7 +133,7 @@ class TopicDelivery:
                 (headers.SCHEMA, record.schema_name().encode()),
                 (headers.SOURCE, str(coordinates(finished.fetched)).encode()),
                 (headers.OUTCOME, str(part).encode()),
-                (headers.WORKER, self._signature.header.encode()),
+                (headers.WORKER, self._worker),
                 (headers.TRACEPARENT, child_traceparent(source.headers, record).encode()),
             ],
             # Equal partition counts keep a caption's records in one partition, and a batch in few partitions.

@@ -42,6 +42,8 @@ class Execution:
     def run(self, batch: Sequence[Loaded]) -> list[Finished]:
         """The outcomes, in order, but for records whose partition went elsewhere while something was unreachable."""
         invalid = [loaded for loaded in batch if isinstance(loaded.content, InvalidRecord)]
+        if not invalid:
+            return self._split_to_fit(batch)
         finished = [_finish(loaded, _invalid(loaded), 1, 0.0) for loaded in invalid]
         finished += self._split_to_fit([loaded for loaded in batch if isinstance(loaded.content, Task)])
         order = {id(loaded): position for position, loaded in enumerate(batch)}

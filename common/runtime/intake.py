@@ -44,7 +44,7 @@ class Intake:
             return max(0, self._capacity - self._waiting)
 
     def put(self, fetched: Sequence[Fetched]) -> None:
-        """Begin to load these."""
+        """Begin to load these records of one partition, fetched in one epoch."""
         for start in range(0, len(fetched), self._chunk_size):
             part = fetched[start : start + self._chunk_size]
             chunk = _Chunk(part, self._pool.submit(self._load, part))
@@ -91,14 +91,12 @@ class Intake:
 
     def _begun(self, chunk: _Chunk, size: int) -> list[Loaded]:
         loaded = chunk.loaded.result()
-        taken: list[Loaded] = []
-        for position, (fetched, record) in enumerate(zip(chunk.fetched, loaded, strict=True)):
-            if len(taken) == size:
-                self._put_back(chunk.fetched[position:], loaded[position:])
-                break
-            if self._assignment.begin(*fetched.stamp) and record is not None:
-                taken.append(record)
-        return taken
+        if len(loaded) > size:
+            self._put_back(chunk.fetched[size:], loaded[size:])
+        taken = loaded[:size]
+        if not self._assignment.begin(*chunk.fetched[0].stamp, len(taken)):
+            return []
+        return [record for record in taken if record is not None]
 
     def _put_back(self, fetched: Sequence[Fetched], loaded: list[Loaded | None]) -> None:
         rest: Future[list[Loaded | None]] = Future()

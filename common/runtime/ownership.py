@@ -157,14 +157,14 @@ class Assignment:
             owned = self._owned.get(partition)
             return owned is not None and owned.epoch == epoch and owned.phase is Phase.ACTIVE
 
-    def begin(self, partition: Partition, epoch: int) -> bool:
-        """A stage takes a record up. False when it is not wanted any more; it is then settled."""
+    def begin(self, partition: Partition, epoch: int, count: int) -> bool:
+        """A stage takes `count` records up. False when they are not wanted any more; they are then settled."""
         with self._lock:
             if self.wanted(partition, epoch):
-                self._owned[partition].begun += 1
+                self._owned[partition].begun += count
                 return True
             if (owned := self._current(partition, epoch)) is not None:
-                owned.outstanding -= 1
+                owned.outstanding -= count
             return False
 
     def may_commit(self, partition: Partition, epoch: int) -> bool:

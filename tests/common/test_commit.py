@@ -29,7 +29,7 @@ def begun(assignment: Assignment, partition: Partition) -> Batch:
     assert epoch is not None
     assignment.started(partition, epoch, Progress(0, OffsetMetadata()))
     assert assignment.fetched(partition, 1) == epoch
-    assert assignment.begin(partition, epoch)
+    assert assignment.begin(partition, epoch, 1)
     fetched = Fetched(ConsumedRecord(partition, 0, None, b"", (), 0.0), epoch)
     loaded = Loaded(fetched, InvalidRecord(InvalidReason.UNDECODABLE, "junk"))
     outcome = Failed(DeadLetterKind.INVALID, InvalidReason.UNDECODABLE)

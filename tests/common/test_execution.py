@@ -187,7 +187,7 @@ def test_a_library_error_is_known_by_its_name() -> None:
 def test_a_revoke_while_waiting_lets_the_partition_go() -> None:
     assignment = owning()
     assignment.fetched(PARTITION, 1)
-    assert assignment.begin(PARTITION, 1)
+    assert assignment.begin(PARTITION, 1, 1)
 
     def away(texts: Sequence[str]) -> None:
         assignment.revoking([PARTITION])

@@ -145,7 +145,7 @@ class Bench:
         epoch = self.assignment.fetched(partition, 1)
         assert epoch is not None
         fetched = Fetched(ConsumedRecord(partition, offset, None, b"", (), time.time()), epoch)
-        assert self.assignment.begin(*fetched.stamp)
+        assert self.assignment.begin(*fetched.stamp, 1)
         outcome = Failed(DeadLetterKind.INVALID, "undecodable")
         loaded = Loaded(fetched, InvalidRecord(InvalidReason.UNDECODABLE, "junk"))
         return Prepared(Finished(loaded, outcome, 1, 0.0, time.time()), outcome, [])
