@@ -1,6 +1,8 @@
 """What the stages work on: caption pairs, pictures of flat patches, and boxes at fixed places."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +102,7 @@ class Material:
         self._files = folder / "files"
         self._files.mkdir(parents=True)
         self._side = side
+        self.storing_s = 0.0
         self.blobs = Blobs(BlobSettings(url=str(self.results)))
         self.blobs.initialise()
 
@@ -117,8 +120,16 @@ class Material:
 
     def store(self, images: Mapping[str, Image.Image]) -> None:
         """What a stage emitted."""
-        for image in images.values():
-            self.blobs.put_image(image)
+        with self.storing():
+            for image in images.values():
+                self.blobs.put_image(image)
+
+    @contextmanager
+    def storing(self) -> Iterator[None]:
+        """Adds what the block takes to `storing_s`."""
+        started = time.perf_counter()
+        yield
+        self.storing_s += time.perf_counter() - started
 
     def _sample(self, number: int) -> Sample:
         pictures = [patches(2 * number + place, (self._side, self._side)) for place in range(2)]

@@ -44,11 +44,14 @@ SIDES = ("streamed", "published")
 class Figures:
     """One side's figures for one stage; all but rate, memory and `networks` per sample.
 
+    `storing_ms` is the part of a sample's time that encodes and stores the pictures that leave the stage. Workers do that
+    in threads of their own.
     `networks` has calls, rows and, for language models, places by network. `peak_mb` is the process's largest resident
     set on a CPU; on a GPU what torch held at most, `loaded_mb` of it weights.
     """
 
     rate: float
+    storing_ms: float
     calls: float
     encodes: float
     llava_encodes: float
@@ -185,6 +188,7 @@ def measure(scale: Scale, device: str, folder: Path, home: Path, *, stage: str, 
     with counted() as work:
         run(samples)
     seconds = []
+    material.storing_s = 0.0
     for number in range(1, runs + 1):
         samples = material.samples(number * scale.samples, scale.samples)
         memory.settle()
@@ -196,6 +200,7 @@ def measure(scale: Scale, device: str, folder: Path, home: Path, *, stage: str, 
     outside = len(work.outside(material.results))
     return Figures(
         rate=count / statistics.median(seconds),
+        storing_ms=material.storing_s / (count * runs) * 1e3,
         calls=work.calls / count,
         encodes=work.encodes / count,
         llava_encodes=work.llava_encodes / count,
@@ -261,6 +266,7 @@ def _bounds(found: Found) -> list[Bound]:
 
 _COLUMNS: Mapping[str, str] = {
     "rate": "samples/s",
+    "storing_ms": "storing ms",
     "calls": "calls",
     "encodes": "encodes",
     "places": "LM places",

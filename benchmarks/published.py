@@ -43,7 +43,7 @@ class _Place:
         self.scale = scale
         self.device = device
         self.dtype = dtype
-        self.results = material.results
+        self.material = material
 
 
 class _Edits:
@@ -91,7 +91,7 @@ class _Pairs:
         from diffusers import StableDiffusionXLPipeline
 
         self._scale = place.scale
-        self._results = place.results
+        self._material = place.material
         self._pipeline = StableDiffusionXLPipeline.from_pretrained(
             place.folder / "sdxl", dtype=place.dtype, variant="fp16", use_safetensors=True, add_watermarker=False
         ).to(place.device)
@@ -105,8 +105,9 @@ class _Pairs:
             prompts = (sample.caption, sample.edited_caption)
             settings = Settings(steps=self._scale.steps)
             pictures = reference_pair(self._pipeline, prompts, noise, settings, keep=True, output_type="pil")
-            for place, picture in enumerate(pictures):
-                picture.save(self._results / f"drawn-{sample.number}-{place}.jpg", quality=_QUALITY)
+            with self._material.storing():
+                for place, picture in enumerate(pictures):
+                    _written(picture, self._material.results, f"drawn-{sample.number}-{place}")
 
 
 class _Boxes:
@@ -128,14 +129,14 @@ class _Boxes:
     def __call__(self, samples: Sequence[Sample]) -> None:
         for sample in samples:
             self._clip.similarity(*(_opened(path) for path in sample.paths))
+            # Loaded, and not shown to the network: the library reads the paths again.
+            pictures = [_opened(path) for path in sample.paths]
             for path in sample.paths:
                 self._segment(path)
             with TemporaryDirectory() as folder:
-                self._weigh(sample, Path(folder))
+                self._weigh(sample, pictures, Path(folder))
 
     def _segment(self, path: Path) -> None:
-        # The picture is loaded and not used: the library reads the path again.
-        _opened(path)
         self._fastsam.predict(
             str(path),
             device=self._place.device,
@@ -147,8 +148,7 @@ class _Boxes:
             verbose=False,
         )
 
-    def _weigh(self, sample: Sample, folder: Path) -> None:
-        pictures = [_opened(path) for path in sample.paths]
+    def _weigh(self, sample: Sample, pictures: Sequence[Image.Image], folder: Path) -> None:
         words = (sample.words.first, sample.words.second)
         for number, box in enumerate([*sample.boxes[0], *sample.boxes[1]]):
             crops = [_written(_cut(picture, box), folder, f"{number}-{i}") for i, picture in enumerate(pictures)]
@@ -173,10 +173,11 @@ class _RegionCaptions:
         for sample in samples:
             for box in sample.boxes[0]:
                 prompt = llava.REGION_PROMPT.fill({"box": box_text(box)})
-                texts = [self._llava.reply(_opened(path), prompt, llava.SYSTEM) for path in sample.paths]
+                pictures = [_opened(path) for path in sample.paths]
+                texts = [self._llava.reply(picture, prompt, llava.SYSTEM) for picture in pictures]
                 with TemporaryDirectory() as folder:
-                    for number, (path, text) in enumerate(zip(sample.paths, texts, strict=True)):
-                        crop = _written(_cut(_opened(path), box.grown(5)), Path(folder), str(number))
+                    for number, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
+                        crop = _written(_cut(picture, box.grown(5)), Path(folder), str(number))
                         self._blip.score(_opened(crop), text)
                 self._clip.text_similarity(*texts)
 

@@ -185,7 +185,8 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     path, _, flags = arguments
     if not flags & (O_WRONLY | O_RDWR) or isinstance(path, int):
         return
-    name = fsdecode(path)
-    if not name.startswith(_NO_FILES):
+    file = Path(fsdecode(path)).absolute()
+    # `tempfile` opens a file in two steps, of which the first one names the folder.
+    if not str(file).startswith(_NO_FILES) and not file.is_dir():
         for note in list(_watching):
-            note(Path(name).absolute())
+            note(file)
