@@ -202,7 +202,8 @@ def _load(weights: Weights, dtype: torch.dtype, device: torch.device) -> Any:
             weights_only=True,
             output_loading_info=True,
         )
-    check_complete(weights, info)
+        check_complete(weights, info)
+        model.to(device)
     if left := sorted(info["unexpected_keys"]):
         # Deeper than its config.json says: it would run, without its last layers.
         raise ConfigurationError(

@@ -97,6 +97,15 @@ def test_warming_up_tries_a_full_micro_batch_on_a_gpu_and_one_crop_on_a_cpu(
     assert encodes(matcher.model.text_encoder, matcher.warm_up)[0] == full
 
 
+@pytest.mark.parametrize("kind", [BlipItcMatcher, BlipItmMatcher])
+def test_all_of_the_model_lies_on_the_device(
+    kind: type[Matcher], weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.models.blip.device_of", lambda _: torch.device("meta"))
+    model = kind(weights, ComputeSettings()).model
+    assert {tensor.device.type for tensor in (*model.parameters(), *model.buffers())} == {"meta"}
+
+
 def test_nothing_to_match(matcher: Matcher, crops: list[Image.Image]) -> None:
     assert matcher.match([], []) == []
     assert matcher.match(crops[:2], [[], []]) == [[], []]
