@@ -1,11 +1,12 @@
 """Log lines on standard error: time, level, who, what."""
 
 import logging
+import os
 import sys
 
 
 def configure_logging(name: str) -> None:
-    """Set up logging for one process; `name` stands on every line."""
+    """Set up logging for one process; `name` stands on every line. Call it before the model libraries are imported."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {name}: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -13,3 +14,13 @@ def configure_logging(name: str) -> None:
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     # The client of model endpoints has a line for every request.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+    # Progress bars of the model libraries, which tear up every log that is not a terminal. tqdm reads it while imported.
+    os.environ["TQDM_DISABLE"] = "1"
+
+
+def adopt_loggers(*names: str) -> None:
+    """Let the lines of libraries that print them themselves go where all others go, and look like them."""
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from common.logs import adopt_loggers
 from common.models.protocols import (
     CaptionEditor,
     DifferenceDescriber,
@@ -20,7 +21,7 @@ from common.models.protocols import (
     TextEncoder,
     WarmsUp,
 )
-from common.models.weights import find_weights
+from common.models.weights import Weights, find_weights
 from common.runtime.errors import ConfigurationError
 from common.settings import CommonSettings, ModelSettings, is_secret
 
@@ -77,6 +78,9 @@ _NO_OPTIONS = frozenset({"return", "weights", "compute", "delay_s"})
 EXTRAS = {"fastsam": "fastsam", "endpoint": "endpoint"}
 """Adapters whose libraries are in an extra of their own; the others' are in `models`."""
 
+_PRINTERS = ("transformers", "diffusers")
+"""Libraries that print their log lines themselves, from the moment they are imported."""
+
 
 def caption_editor(settings: CommonSettings) -> CaptionEditor:
     editor: CaptionEditor = _build("caption_editor", settings)
@@ -132,10 +136,14 @@ def _build(role: str, settings: CommonSettings) -> Any:
         raise ConfigurationError(
             f"setting `models.{role}.adapter`: found {chosen.adapter!r}, expected one of {', '.join(known)}"
         )
-    adapter = _load(role, chosen.adapter)
+    # Before the adapter's libraries, which take seconds to import: what is missing is said at once.
+    weights = None if chosen.weights is None else find_weights(chosen.weights, settings.weights)
+    if weights is not None:
+        log.info("%s: loading %s from %s", role, weights.id, weights.folder)
     started = time.perf_counter()
+    adapter = _load(role, chosen.adapter)
     try:
-        model = adapter(**_given(role, adapter, chosen, settings), **_typed(adapter, chosen.options))
+        model = adapter(**_given(role, adapter, chosen, settings, weights), **_typed(adapter, chosen.options))
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"setting `models.{role}.options`: {error}") from error
     if isinstance(model, WarmsUp):
@@ -148,7 +156,7 @@ def _build(role: str, settings: CommonSettings) -> Any:
 def _load(role: str, name: str) -> Any:
     module, _, attribute = ADAPTERS[role][name].partition(":")
     try:
-        return getattr(import_module(module), attribute)
+        loaded = getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in {"common", "schemas"}:
             raise
@@ -156,18 +164,22 @@ def _load(role: str, name: str) -> Any:
             f"setting `models.{role}.adapter`: {name!r} needs the package {error.name!r}, which is not installed: "
             f"pip install 'imgdiff[{EXTRAS.get(name, 'models')}]'"
         ) from error
+    adopt_loggers(*_PRINTERS)
+    return loaded
 
 
-def _given(role: str, adapter: Any, chosen: ModelSettings, settings: CommonSettings) -> dict[str, Any]:
+def _given(
+    role: str, adapter: Any, chosen: ModelSettings, settings: CommonSettings, weights: Weights | None
+) -> dict[str, Any]:
     """What the constructor asks for that is no option."""
     asked = get_type_hints(adapter.__init__)
     given: dict[str, Any] = {}
     if "weights" in asked:
-        if chosen.weights is None:
+        if weights is None:
             raise ConfigurationError(
                 f"setting `models.{role}.weights`: missing, the adapter {chosen.adapter!r} needs it"
             )
-        given["weights"] = find_weights(chosen.weights, settings.weights)
+        given["weights"] = weights
     if "compute" in asked:
         given["compute"] = settings.compute
     if "delay_s" in asked:
