@@ -106,6 +106,7 @@ class FastSamSegmenter:
         with loading(weights):
             # Not by `setup_model`: that one sets the number of threads and the current device of the whole process.
             self._predictor.model = AutoBackend(model, device=device, fuse=True, verbose=False).eval()
+        _decode_in_float32(self._predictor.model.model.model[-1])
         self._predictor.device = device
 
     def warm_up(self) -> None:
@@ -158,6 +159,22 @@ class _Predictor(FastSAMPredictor):
             result.masks = None
             results.append(result)
         return results
+
+
+def _decode_in_float32(head: Any) -> None:
+    """Have a model's last layer leave the autocast of its convolutions before it makes corners of what they say."""
+    decode = head._inference
+
+    def exact(said: dict[str, Any]) -> Any:
+        with torch.autocast(said["boxes"].device.type, enabled=False):
+            return decode(
+                {
+                    name: [each.float() for each in value] if isinstance(value, list) else value.float()
+                    for name, value in said.items()
+                }
+            )
+
+    head._inference = exact
 
 
 def _load(weights: Weights, file: str) -> Any:

@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 
 from common.models import registry
-from common.models.fastsam import FastSamSegmenter
+from common.models.fastsam import FastSamSegmenter, _Predictor
+from common.models.torch_device import dtype_of
 from common.models.weights import Weights
 from common.runtime.errors import ConfigurationError
 from common.settings import ComputeSettings, load_layers
@@ -141,6 +142,23 @@ def test_sixteen_bits_find_the_same_things(segmenter: FastSamSegmenter, folder: 
         assert exact != found
         assert shared(exact, found) > least
         assert shared(exact, other) < 0.3
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_corners_are_no_numbers_of_sixteen_bits(folder: Path, monkeypatch: pytest.MonkeyPatch, dtype: Any) -> None:
+    seen: list[torch.Tensor] = []
+    inference = _Predictor.inference
+
+    def watched(predictor: _Predictor, *args: Any) -> Any:
+        preds = inference(predictor, *args)
+        seen.append(preds[0][0][:, :4])
+        return preds
+
+    monkeypatch.setattr(_Predictor, "inference", watched)
+    built(folder, ComputeSettings(dtype=dtype)).segment([patches(0, (128, 96))])
+    (corners,) = seen
+    assert corners.dtype == torch.float32
+    assert (corners != corners.to(dtype_of(ComputeSettings(dtype=dtype))).float()).float().mean() > 0.5
 
 
 def shared(boxes: Sequence[Box], others: Sequence[Box]) -> float:
@@ -292,7 +310,8 @@ if sys.argv[1] == "plain":
     from ultralytics import FastSAM
 else:
     from pathlib import Path
-    from common.models.fastsam import FastSamSegmenter
+    from common.models.fastsam import FastSamSegmenter, _Predictor
+from common.models.torch_device import dtype_of
     from common.models.weights import Weights
     from common.settings import ComputeSettings
     from tests.tiny.pictures import patches
