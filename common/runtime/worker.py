@@ -5,6 +5,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -29,6 +30,7 @@ from common.runtime.poller import Listener, Poller
 from common.runtime.retry import NotWantedError, Retry
 from common.runtime.shared import Shared
 from common.runtime.spec import DeliveryParts, WorkerSpec
+from common.runtime.stage import Stage
 from common.runtime.stage_loop import StageLoop
 from common.runtime.watchdog import TransactionWatchdog
 from common.settings import CommonSettings, StageSettings, settings_digest
@@ -98,7 +100,7 @@ class Worker:
         retry = Retry(self._common.runtime, self._health, self._metrics)
         retry.run("reach the object store", blobs.check, self._wanted)
         # Models load and warm up before the group is joined: a member that cannot work yet would hold partitions.
-        stage = retry.run("load the models", lambda: self._spec.build(self._settings, self._common), self._wanted)
+        stage = self._load(retry)
         self._await_cluster()
         signature = Signature(
             worker=self._spec.route.worker,
@@ -136,6 +138,27 @@ class Worker:
             thread.start()
         self._supervise(shared)
         return self._end(threads, intake, committer)
+
+    def _load(self, retry: Retry) -> Stage[Any, Any]:
+        """The stage with its models. Raises NotWantedError at once when the worker is told to stop.
+
+        Loading takes minutes and can not be told to stop, so it has a thread that the end of the process does not wait for.
+        """
+        loading: Future[Stage[Any, Any]] = Future()
+
+        def load() -> None:
+            try:
+                loading.set_result(
+                    retry.run("load the models", lambda: self._spec.build(self._settings, self._common), self._wanted)
+                )
+            except BaseException as error:
+                loading.set_exception(error)
+
+        threading.Thread(target=load, name="load", daemon=True).start()
+        while not wait([loading], TICK_S).done:
+            if self._stop.is_set():
+                raise NotWantedError("load the models")
+        return loading.result()
 
     def _poll(self, poller: Poller) -> None:
         poller.run(self._stop)
