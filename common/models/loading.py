@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from common.models.weights import Weights
-from common.runtime.errors import ConfigurationError, TransientError
+from common.runtime.errors import ConfigurationError, DeviceLostError, OutOfMemoryError, TransientError, translated
 
 _LONGEST = 300
 """Characters of a cause that are shown: some list every file or every tensor."""
@@ -40,10 +40,10 @@ def loading(weights: Weights, *files: str) -> Iterator[None]:
     except (ConfigurationError, TransientError):
         raise
     except Exception as error:
-        # By name: the runtime's rules hold where torch is not installed, too.
-        if type(error).__name__ == "AcceleratorError":
+        known = translated(error)
+        if isinstance(known, DeviceLostError):
             raise
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        if isinstance(known, OutOfMemoryError):
             raise ConfigurationError(
                 f"weights of {weights.id} do not fit into the memory of the device: expected a `compute.dtype` of 16 "
                 "bits, `compute.quantization=8bit` or `4bit` for a language model, or a `compute.device` with more room "

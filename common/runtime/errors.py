@@ -10,7 +10,8 @@ class OutOfMemoryError(Exception):
 
 
 class DeviceLostError(Exception):
-    """The accelerator is in an undefined state (illegal access, device lost). The process exits 70 without commit."""
+    """The accelerator is in an undefined state (illegal access, device lost), or has no room any more for what this process
+    was set up for. The process exits 70 without commit."""
 
 
 class ConfigurationError(Exception):
@@ -19,3 +20,17 @@ class ConfigurationError(Exception):
 
 class BrokerUnreachableError(ConfigurationError):
     """Nobody listens where the broker should be: it may come back, unlike a setting that is wrong."""
+
+
+_NO_ROOM = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+"""How CUDA's libraries, and what does not go through torch's allocator, say that there is no memory left."""
+
+
+def translated(error: Exception) -> Exception:
+    """A model library's own errors as those that the runtime acts on, known by their names: no library is imported."""
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError(str(error) or "host memory")
+    name = type(error).__name__ if type(error).__module__.partition(".")[0] == "torch" else ""
+    if name == "OutOfMemoryError" or (isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_ROOM)):
+        return OutOfMemoryError(str(error))
+    return DeviceLostError(str(error)) if name == "AcceleratorError" else error

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
-from common.runtime.errors import ConfigurationError, DeviceLostError, OutOfMemoryError
+from common.runtime.errors import ConfigurationError, DeviceLostError, OutOfMemoryError, translated
 from common.runtime.flight import Failed, Finished, Loaded, Outcome
 from common.runtime.ownership import Assignment
 from common.runtime.retry import NotWantedError, Retry
@@ -111,8 +111,9 @@ class Execution:
         try:
             outcomes = self._stage.process([loaded.content for loaded in batch if isinstance(loaded.content, Task)])
         except Exception as error:
-            if (translated := _translated(error)) is not error:
-                raise translated from error
+            _let_go_of_frames(error)
+            if (known := translated(error)) is not error:
+                raise known from error
             raise
         seconds = time.perf_counter() - started
         if len(outcomes) != len(batch):
@@ -133,16 +134,12 @@ class Execution:
                 raise StageContractError(f"a stage returned {type(outcome).__name__}, expected Emit or Reject")
 
 
-def _translated(error: Exception) -> Exception:
-    """A model library's own errors as those that the runtime acts on, without importing the library."""
-    if isinstance(error, MemoryError):
-        return OutOfMemoryError(str(error) or "host memory")
-    if type(error).__module__.partition(".")[0] == "torch":
-        if type(error).__name__ == "OutOfMemoryError":
-            return OutOfMemoryError(str(error))
-        if type(error).__name__ == "AcceleratorError":
-            return DeviceLostError(str(error))
-    return error
+def _let_go_of_frames(error: BaseException) -> None:
+    """Their variables hold the tensors of the call, which would take the room of the smaller batch that comes next."""
+    chained: BaseException | None = error
+    while chained is not None:
+        traceback.clear_frames(chained.__traceback__)
+        chained = chained.__context__
 
 
 def _finish(loaded: Loaded, outcome: Outcome, batch_size: int, seconds: float) -> Finished:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from weakref import ReferenceType, ref
 
 import pytest
 from hypothesis import given
@@ -174,14 +175,54 @@ def test_a_setting_that_turns_out_wrong_with_one_record_alone_is_not_that_record
         execution(Scripted(refused)).run([loaded("pass", n) for n in range(2)])
 
 
-def test_a_library_error_is_known_by_its_name() -> None:
-    error = type("OutOfMemoryError", (RuntimeError,), {"__module__": "torch"})
+def library_error(name: str) -> type[RuntimeError]:
+    return type(name, (RuntimeError,), {"__module__": "torch"})
 
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        library_error("OutOfMemoryError")("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        library_error("AcceleratorError")("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_memory_that_a_library_lacks_halves_the_batch(error: Exception) -> None:
     def full(texts: Sequence[str]) -> None:
         if len(texts) > 1:
-            raise error("CUDA out of memory")
+            raise error
 
-    assert [said(f) for f in execution(Scripted(full)).run([loaded("pass", n) for n in range(4)])] == ["pass"] * 4
+    run = execution(Scripted(full))
+    assert [said(f) for f in run.run([loaded("pass", n) for n in range(4)])] == ["pass"] * 4
+    assert run.largest_batch == 1
+
+
+def test_a_device_that_a_library_lost_ends_everything() -> None:
+    def lost(texts: Sequence[str]) -> None:
+        raise library_error("AcceleratorError")("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(DeviceLostError, match="illegal memory access"):
+        execution(Scripted(lost)).run([loaded("pass")])
+
+
+class Activations:
+    """Takes room as long as somebody holds it."""
+
+
+@pytest.mark.parametrize("error", [MemoryError, ValueError])
+def test_a_smaller_batch_has_the_room_of_the_one_that_failed(error: type[Exception]) -> None:
+    held: list[ReferenceType[Activations]] = []
+
+    def work(texts: Sequence[str]) -> None:
+        assert [reference for reference in held if reference() is not None] == []
+        activations = Activations()
+        held.append(ref(activations))
+        if len(texts) > 1:
+            raise error("full") from KeyError("a cause")
+
+    finished = execution(Scripted(work)).run([loaded("pass", n) for n in range(4)])
+    assert [said(f) for f in finished] == ["pass"] * 4
+    assert len(held) > 4
 
 
 def test_a_revoke_while_waiting_lets_the_partition_go() -> None:
