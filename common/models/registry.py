@@ -22,7 +22,7 @@ from common.models.protocols import (
     WarmsUp,
 )
 from common.models.weights import Weights, find_weights
-from common.runtime.errors import ConfigurationError
+from common.runtime.errors import ConfigurationError, OutOfMemoryError, translated
 from common.settings import CommonSettings, ModelSettings, is_secret
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,9 @@ _NO_OPTIONS = frozenset({"return", "weights", "compute", "delay_s"})
 
 EXTRAS = {"fastsam": "fastsam", "endpoint": "endpoint"}
 """Adapters whose libraries are in an extra of their own; the others' are in `models`."""
+
+_LONGEST_CAUSE = 200
+"""Characters: after the first sentences torch goes on to tell how its allocator works."""
 
 _PRINTERS = ("transformers", "diffusers")
 """Libraries that print their log lines themselves, from the moment they are imported."""
@@ -148,9 +151,24 @@ def _build(role: str, settings: CommonSettings) -> Any:
         raise ConfigurationError(f"setting `models.{role}.options`: {error}") from error
     if isinstance(model, WarmsUp):
         log.info("%s: %s loaded in %.1f s, warming up", role, model.identity.id, time.perf_counter() - started)
-        model.warm_up()
+        _warm_up(role, model, settings)
         log.info("%s: ready after %.1f s", role, time.perf_counter() - started)
     return model
+
+
+def _warm_up(role: str, model: WarmsUp, settings: CommonSettings) -> None:
+    """Raises ConfigurationError where the device has no room for what a full call takes."""
+    try:
+        model.warm_up()
+    except Exception as error:
+        full = translated(error)
+        if not isinstance(full, OutOfMemoryError):
+            raise
+        raise ConfigurationError(
+            f"settings `models.{role}.options` and `compute`: {settings.compute.device} has room for the weights of "
+            f"{model.identity.id}, but not for a call in {settings.compute.dtype}: expected less per call, smaller "
+            f"numbers, or a device with more room ({' '.join(str(full).split())[:_LONGEST_CAUSE]})"
+        ) from error
 
 
 def _load(role: str, name: str) -> Any:

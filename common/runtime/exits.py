@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from common.runtime.errors import BrokerUnreachableError, ConfigurationError, DeviceLostError
+from common.runtime.errors import BrokerUnreachableError, ConfigurationError, DeviceLostError, translated
 
 
 class ExitCode(IntEnum):
@@ -25,7 +25,7 @@ class FencedError(Exception):
 
 def exit_code_of(error: BaseException) -> ExitCode:
     """How a process ends that this error has stopped."""
-    match error:
+    match translated(error) if isinstance(error, Exception) else error:
         case BrokerUnreachableError():
             return ExitCode.OTHER
         case ConfigurationError():

@@ -5,7 +5,7 @@ from enum import StrEnum
 from weakref import ReferenceType, ref
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.health import Health
@@ -93,6 +93,7 @@ def said(finished: Finished) -> str:
             return reason
 
 
+@settings(deadline=None)  # up to a hundred tracebacks are written
 @given(
     st.lists(st.sampled_from(["pass", "reject", "fail", "junk", "foreign reason", "nothing"]), min_size=1, max_size=24)
 )

@@ -1,0 +1,51 @@
+"""What building a model makes of a device that can not do it."""
+
+from typing import Any
+
+import pytest
+
+from common.models import registry
+from common.runtime.errors import ConfigurationError
+from common.runtime.exits import ExitCode, exit_code_of
+from common.settings import load_layers
+from schemas.trail import ModelId
+
+LIBRARY_ERROR = {"__module__": "torch"}
+
+
+def building(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        identity = ModelId(role="ImageEncoder", id="owner/model", revision="abc")
+
+        def warm_up(self) -> None:
+            raise error
+
+    def load(role: str, name: str) -> Any:
+        return Failing
+
+    monkeypatch.setattr(registry, "_load", load)
+    registry.image_encoder(load_layers({}).common())
+
+
+@pytest.mark.parametrize("kind", [type("OutOfMemoryError", (RuntimeError,), LIBRARY_ERROR), MemoryError])
+def test_a_call_that_does_not_fit_names_the_settings(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        building(kind("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has a total of 24 GiB"), monkeypatch)
+    said = str(refused.value)
+    assert said.startswith(
+        "settings `models.image_encoder.options` and `compute`: cpu has room for the weights of owner/"
+    )
+    assert said.endswith("(CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 24 GiB)")
+    assert "\n" not in said
+
+
+def test_a_device_that_is_lost_before_the_first_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = type("AcceleratorError", (RuntimeError,), LIBRARY_ERROR)
+    with pytest.raises(lost) as raised:
+        building(lost("CUDA error: uncorrectable ECC error encountered"), monkeypatch)
+    assert exit_code_of(raised.value) is ExitCode.DEVICE
+
+
+def test_other_errors_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyError):
+        building(KeyError("no such layer"), monkeypatch)
