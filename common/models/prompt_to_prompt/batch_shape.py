@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import torch
 
+from common.runtime.errors import OutOfMemoryError, translated
+
 _ROOM = 0.9
 """The share of the free memory that a batch may take: the allocator needs some for what it can not join together."""
 
@@ -23,7 +25,9 @@ def fits_on(device: torch.device, trial: Callable[[], object]) -> bool:
     torch.cuda.reset_peak_memory_stats(device)
     try:
         trial()
-    except torch.OutOfMemoryError:
+    except Exception as error:
+        if not isinstance(translated(error), OutOfMemoryError):
+            raise
         return False
     finally:
         peak = torch.cuda.max_memory_allocated(device)

@@ -16,7 +16,7 @@ from common.models.prompt_to_prompt.schedulers import Scheduler, scheduler_of
 from common.models.protocols import DrawnPair, PairRequest
 from common.models.torch_device import device_of, dtype_of
 from common.models.weights import Weights
-from common.runtime.errors import ConfigurationError
+from common.runtime.errors import ConfigurationError, DeviceLostError, OutOfMemoryError, translated
 from common.settings import ComputeSettings
 from schemas.trail import ModelId
 
@@ -85,16 +85,27 @@ class PromptToPromptGenerator:
         self._shape(pairs)
 
     def draw(self, requests: Sequence[PairRequest]) -> list[DrawnPair]:
-        """One pair per request, in order."""
+        """One pair per request, in order. Raises DeviceLostError where the batch shape does not fit the device any more."""
         return [pair for part in micro_batches(requests, self._pairs) for pair in self._draw(part)]
 
     def _draw(self, requests: Sequence[PairRequest]) -> list[DrawnPair]:
         padding = [requests[-1]] * (self._pairs - len(requests))
-        latents = self._denoise([*requests, *padding])
-        # One picture at a time: at full size a layer of the VAE takes 0.5 GB per picture. Padding is not decoded.
-        return [
-            DrawnPair(self._decode(latents[0, pair]), self._decode(latents[1, pair])) for pair in range(len(requests))
-        ]
+        try:
+            latents = self._denoise([*requests, *padding])
+            # One picture at a time: at full size a layer of the VAE takes 0.5 GB per picture. Padding is not decoded.
+            return [
+                DrawnPair(self._decode(latents[0, pair]), self._decode(latents[1, pair]))
+                for pair in range(len(requests))
+            ]
+        except Exception as error:
+            full = translated(error)
+            if not isinstance(full, OutOfMemoryError):
+                raise
+            # Fewer records would be padded to the same shape, and it is no record's fault.
+            raise DeviceLostError(
+                f"{self._compute.device} has no room any more for {self._named(self._pairs)}, which is this process's "
+                f"shape for good: it has to be started again, with the `pairs_per_call` that then fits ({full})"
+            ) from error
 
     def _denoise(self, requests: Sequence[PairRequest], steps: int | None = None) -> torch.Tensor:
         prompts = [PromptPair(request.caption, request.edited_caption) for request in requests]

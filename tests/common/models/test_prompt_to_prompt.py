@@ -24,7 +24,7 @@ from common.models.prompt_to_prompt.generator import PromptToPromptGenerator
 from common.models.prompt_to_prompt.schedulers import Scheduler
 from common.models.protocols import PairRequest, WarmsUp
 from common.models.weights import Weights
-from common.runtime.errors import ConfigurationError
+from common.runtime.errors import ConfigurationError, DeviceLostError
 from common.runtime.stage import Emit, Reject, Task
 from common.settings import ComputeSettings, load_layers
 from tests.parity.p2p_reference import Settings, reference_pair
@@ -407,9 +407,13 @@ def test_a_batch_that_fits_leaves_some_room(monkeypatch: pytest.MonkeyPatch, pea
     assert fits_on(torch.device("cuda"), lambda: None) is fits
 
 
-def test_a_batch_that_runs_out_of_memory_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")],
+)
+def test_a_batch_that_runs_out_of_memory_does_not_fit(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def trial() -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(batch_shape.torch, "cuda", FakeCuda(0))
     assert not fits_on(torch.device("cuda"), trial)
@@ -448,6 +452,20 @@ def test_a_batch_that_can_not_fit_is_a_setting(
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"pairs_per_call`: found no room for float32, {named} of 64x64"):
         on_a_gpu(room, **options).warm_up()
+
+
+@pytest.mark.parametrize("part", ["_denoise", "_decode"])
+def test_a_batch_that_fits_no_more_is_no_records_fault(
+    three: PromptToPromptGenerator, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(three, part, full)
+    with pytest.raises(
+        DeviceLostError, match=r"cpu has no room any more for float32, 3 pairs of 128x128.*started again"
+    ):
+        three.draw([CAT])
 
 
 def test_warm_up_leaves_a_cpu_alone(three: PromptToPromptGenerator) -> None:
