@@ -1,10 +1,14 @@
 """What the client makes of bytes in the log that it does not expect."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from kafka.errors import KafkaError, UnsupportedCodecError
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
 from kafka.record import MemoryRecords, MemoryRecordsBuilder
+from kafka.record.default_records import DefaultRecordBatch
 
 from common.kafka import GroupConsumer
 from common.runtime.errors import ConfigurationError
@@ -78,9 +82,55 @@ def test_a_header_name_that_is_not_utf_8_costs_nothing_but_its_odd_letters(compr
     records = MemoryRecords(bytes(builder.buffer()))
     batch = records.next_batch()
     assert batch.validate_crc()
-    found = [(record.offset, record.key, record.value, record.headers) for record in batch]
+    found = [(record.offset, record.key, record.value, record.headers.pairs) for record in batch]
     assert found == [
-        (0, b"a", b"before", [("ü", b"1")]),
-        (1, b"k\xfc", b"v\xfc", [("ä", b"\xfc"), ("f?r", b"\xfc"), ("?", None), ("x", b"")]),
-        (2, None, b"after", []),
+        (0, b"a", b"before", (("ü", b"1"),)),
+        (1, b"k\xfc", b"v\xfc", (("ä", b"\xfc"), ("f?r", b"\xfc"), ("?", b""), ("x", b""))),
+        (2, None, b"after", ()),
     ]
+
+
+BYTES = st.none() | st.binary(max_size=300)
+RECORDS = st.lists(
+    st.tuples(BYTES, BYTES, st.lists(st.tuples(st.text(max_size=100), BYTES), max_size=4)), min_size=1, max_size=4
+)
+
+
+@given(RECORDS)
+def test_records_are_read_as_the_client_reads_them(records: list[tuple[Any, Any, list[tuple[str, Any]]]]) -> None:
+    builder = MemoryRecordsBuilder(magic=2, compression_type=0, batch_size=1_000_000)
+    for position, (key, value, headers) in enumerate(records):
+        builder.append(1_000 + position, key, value, headers)
+    builder.close()
+    buffer = bytes(builder.buffer())
+    ours = MemoryRecords(buffer).next_batch()
+    assert type(ours) is not DefaultRecordBatch
+    assert [
+        (r.offset, r.timestamp, r.timestamp_type, r.key, r.value, r.headers.pairs, r.size_in_bytes) for r in ours
+    ] == [
+        (
+            r.offset,
+            r.timestamp,
+            r.timestamp_type,
+            r.key,
+            r.value,
+            tuple((name, value or b"") for name, value in r.headers),
+            r.size_in_bytes,
+        )
+        for r in DefaultRecordBatch(buffer)
+    ]
+
+
+@given(RECORDS, st.data())
+def test_a_batch_with_wrong_bytes_ends_in_the_clients_own_error(records: Any, data: st.DataObject) -> None:
+    """Checksums keep these away; a producer that computes them over nonsense does not."""
+    builder = MemoryRecordsBuilder(magic=2, compression_type=0, batch_size=1_000_000)
+    for key, value, headers in records:
+        builder.append(1_000, key, value, headers)
+    builder.close()
+    buffer = bytearray(builder.buffer())
+    at = data.draw(st.integers(DefaultRecordBatch.HEADER_STRUCT.size, len(buffer) - 1))
+    buffer[at] = data.draw(st.integers(0, 255))
+    with suppress(CorruptRecordError):
+        for record in MemoryRecords(bytes(buffer)).next_batch():
+            assert isinstance(record.headers.pairs, tuple)
