@@ -4,6 +4,7 @@ Scores and bounds are compared as float32, because the models compute in float32
 (0.35, 0.9) lie below their decimal in float32 while others (0.4, 0.85) lie above.
 """
 
+import math
 import struct
 from typing import Self
 
@@ -13,8 +14,12 @@ from schemas.base import Frozen
 
 
 def float32(value: float) -> float:
-    """The nearest float32, as a Python float."""
-    nearest: float = struct.unpack("f", struct.pack("f", value))[0]
+    """The nearest float32, as a Python float; infinity for what lies beyond all of them."""
+    try:
+        packed = struct.pack("f", value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    nearest: float = struct.unpack("f", packed)[0]
     return nearest
 
 

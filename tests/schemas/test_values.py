@@ -150,3 +150,8 @@ def test_the_table_of_topics_is_a_chain() -> None:
     assert len({topic.name for topic in TOPICS}) == len(TOPICS)
     names = Names("p")
     assert names.plain_topic(names.topic("edits.rejected")) == "edits.rejected"
+
+
+def test_a_value_beyond_all_float32_lies_beyond_every_bound() -> None:
+    assert Bounds(high=1.0).measure(1e300).too_high
+    assert Bounds(low=0.0).measure(-1e300).too_low
