@@ -42,7 +42,8 @@ def list_(
     input lies), failed_at (seconds since 1970) and error.
     """
     from ops.cli.output import print_json
-    from ops.dead_letters.reading import STAGES, Filter, first_letters
+    from ops.dead_letters.filters import STAGES, Filter
+    from ops.dead_letters.reading import first_letters
     from schemas.dead_letters import DeadLetterKind
 
     if stage is not None and stage not in STAGES:

@@ -8,15 +8,13 @@ from typing import Any
 
 from common.kafka import Admin, ConsumedRecord, Partition, read_to_end
 from common.settings import CommonSettings
+from ops.dead_letters.filters import Filter
 from ops.dead_letters.records import record_of
 from schemas.dead_letters import DeadLetter, DeadLetterKind
 from schemas.headers import SourceCoordinates
 from schemas.invalid import InvalidRecord
 from schemas.record import Record
-from schemas.topics import INGEST, ROUTES, Names
-
-STAGES = (INGEST, *(route.worker for route in ROUTES))
-"""Who writes dead letters, in the order of the stream."""
+from schemas.topics import ROUTES, Names
 
 _NOWHERE = sys.maxsize
 """An offset that lies behind every log's end: nothing of that partition is read."""
@@ -24,33 +22,6 @@ _NOWHERE = sys.maxsize
 
 class NoSuchLetterError(Exception):
     """Nothing lies where somebody looked for a dead letter; the message says where that was."""
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which dead letters are wanted; None means any."""
-
-    stage: str | None = None
-    kind: DeadLetterKind | None = None
-    reason: str | None = None
-
-    def topics(self) -> list[str]:
-        """The topics that can hold such dead letters, without prefix, in the order of the stream."""
-        stages = [self.stage] if self.stage else STAGES
-        return [
-            f"{stage}.{ending}"
-            for stage in stages
-            for ending in ("rejected", "failed")
-            if not (stage == INGEST and ending == "rejected")
-            and (self.kind is None or (self.kind is DeadLetterKind.REJECTED) == (ending == "rejected"))
-        ]
-
-    def wants(self, found: "FoundLetter") -> bool:
-        """Whether this one is wanted. A broken one has no kind and no reason, so it is wanted only where any is."""
-        letter = found.letter
-        if letter is None:
-            return self.kind is None and self.reason is None
-        return self.kind in {None, letter.kind} and self.reason in {None, letter.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +90,7 @@ def find_letters(settings: CommonSettings, wanted: Filter) -> Iterator[FoundLett
     for topic in wanted.topics():
         for record in read_to_end(settings.kafka, [names.topic(topic)]):
             found = _found(topic, record)
-            if wanted.wants(found):
+            if wanted.wants(found.letter):
                 yield found
 
 

@@ -8,7 +8,8 @@ from common.blobs import Blobs
 from common.kafka import read_to_end
 from common.runtime.errors import TransientError
 from common.settings import CommonSettings
-from ops.dead_letters.reading import Filter, FoundLetter, find_letters
+from ops.dead_letters.filters import Filter
+from ops.dead_letters.reading import FoundLetter, find_letters
 from ops.demo.drawing import Card, Line, Sheet, Shown, Tone, draw
 from schemas import codec, headers
 from schemas.boxes import DifferenceBox

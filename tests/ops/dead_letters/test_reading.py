@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from ops.dead_letters.reading import Filter, _found
+from ops.dead_letters.filters import Filter
+from ops.dead_letters.reading import _found
 from schemas.dead_letters import DeadLetterKind
 from tests.ops.dead_letters.letters import INVALID, POISON, REJECTED, raw
 
@@ -47,8 +48,8 @@ def test_a_record_that_is_no_dead_letter_is_listed_as_one_that_is_broken() -> No
     entry = found.to_json()
     assert (entry["kind"], entry["reason"], entry["source"]) == (None, None, None)
     assert "not a dead letter" in entry["error"]
-    assert Filter().wants(found)
-    assert not Filter(reason="too_long").wants(found)
+    assert Filter().wants(found.letter)
+    assert not Filter(reason="too_long").wants(found.letter)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,6 @@ def test_all_topics_come_in_the_order_of_the_stream() -> None:
 
 def test_kind_and_reason_are_looked_for() -> None:
     found = _found("edits.failed", raw("p.edits.failed", POISON))
-    assert Filter(kind=DeadLetterKind.POISON, reason="exception").wants(found)
-    assert not Filter(kind=DeadLetterKind.INVALID).wants(found)
-    assert not Filter(reason="crash").wants(found)
+    assert Filter(kind=DeadLetterKind.POISON, reason="exception").wants(found.letter)
+    assert not Filter(kind=DeadLetterKind.INVALID).wants(found.letter)
+    assert not Filter(reason="crash").wants(found.letter)
