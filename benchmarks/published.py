@@ -28,9 +28,13 @@ _QUALITY = 95
 
 def load(stage: str, folder: Path, scale: Scale, compute: ComputeSettings, material: Material) -> Loaded:
     """The stage with its models. `folder` has a checkpoint per family; the pairs that are drawn go into the results."""
-    return _BUILDERS[stage](
-        _Place(folder, scale, torch.device(compute.device), getattr(torch, compute.dtype), material)
-    )
+    run = _BUILDERS[stage](_Place(folder, scale, torch.device(compute.device), getattr(torch, compute.dtype), material))
+
+    def without_graph(samples: Sequence[Sample]) -> None:
+        with torch.no_grad():
+            run(samples)
+
+    return without_graph
 
 
 class _Place:
@@ -57,7 +61,6 @@ class _Edits:
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=place.dtype).to(place.device).eval()
 
-    @torch.no_grad()
     def __call__(self, samples: Sequence[Sample]) -> None:
         for sample in samples:
             self._reply(sample.caption)
@@ -125,7 +128,6 @@ class _Boxes:
         self._blip = _Blip(place)
         self._fastsam = FastSAM(place.folder / "fastsam" / FILE)
 
-    @torch.no_grad()
     def __call__(self, samples: Sequence[Sample]) -> None:
         for sample in samples:
             self._clip.similarity(*(_opened(path) for path in sample.paths))
@@ -166,7 +168,6 @@ class _RegionCaptions:
         self._blip = _Blip(place)
         self._clip = _Clip(place)
 
-    @torch.no_grad()
     def __call__(self, samples: Sequence[Sample]) -> None:
         from tests.tiny import llava
 
@@ -188,7 +189,6 @@ class _Qa:
     def __init__(self, place: _Place) -> None:
         self._llava = _Llava(place, place.scale.difference_tokens)
 
-    @torch.no_grad()
     def __call__(self, samples: Sequence[Sample]) -> None:
         from tests.tiny import llava
 
@@ -245,7 +245,7 @@ class _Clip:
         return self._transform(image)[None].to(self._device, self._dtype)
 
     def _cosine(self, first: torch.Tensor, second: torch.Tensor) -> float:
-        return torch.nn.functional.cosine_similarity(first.float(), second.float()).item()
+        return float(torch.nn.functional.cosine_similarity(first.float(), second.float()))
 
 
 class _Blip:
@@ -270,7 +270,7 @@ class _Blip:
             pixel_values=pixels,
             use_itm_head=False,
         )
-        return result.itm_score.item()
+        return float(result.itm_score)
 
 
 class _Llava:

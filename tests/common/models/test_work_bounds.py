@@ -106,7 +106,7 @@ def test_no_temporary_file_and_one_decode_per_picture(
     assert work.decodes == (0 if name in {"edits", "pairs"} else 2 * PAIRS)
 
 
-def work_of(run: streamed.Loaded, samples: Sequence[Sample]) -> Work:
+def work_of(run: Callable[[Sequence[Sample]], object], samples: Sequence[Sample]) -> Work:
     with counted() as work:
         run(samples)
     return work
