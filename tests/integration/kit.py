@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from schemas.headers import OutcomePart, text_header
 from schemas.topics import Names, Route
 
 ROOT = Path(__file__).parent.parent.parent
+
+_LOG_LINE = re.compile(r"[\d-]+ [\d:,]+ (?P<level>[A-Z]+) +[\w-]+: (?P<said>.*)")
 
 
 def wait_until(what: str, condition: Callable[[], bool], timeout_s: float = 60.0, pause_s: float = 0.1) -> float:
@@ -49,6 +52,16 @@ class WorkerProcess:
     @property
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
+
+    def lines(self, level: str) -> list[str]:
+        """What the log says at a level, without time and name."""
+        found = map(_LOG_LINE.fullmatch, self.log.splitlines())
+        return [line["said"] for line in found if line and line["level"] == level]
+
+    @property
+    def strays(self) -> list[str]:
+        """Lines of the log that are none: what a library or Python itself printed."""
+        return [line for line in self.log.splitlines() if not _LOG_LINE.fullmatch(line)]
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
