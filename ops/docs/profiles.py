@@ -61,6 +61,7 @@ SOURCES = {
     "models.naturalness_judge": "`unnatural_images_filter.py`, with another model; not in the recipe",
     "edits.marker_words": "`gen.py`",
     "edits.objects_changed": "the paper asks for one object; how it is made sure is ours",
+    "edits.added_marks": "ours",
     "edits.added_words": "ours",
     "pairs.grey_levels": "ours",
     "boxes.pair_similarity": "`cos_count.py`; `image_pair_similarity_filter`",

@@ -43,6 +43,7 @@ def test_a_good_edit_passes_with_seed_scores_and_truth() -> None:
     assert result.seed_of(0) == seed_of("test:#0", "edit-0")
     assert result.truth_of(0) == {"seed": result.seed_of(0)}
     assert {name: score.value for name, score in result.scores_of(0).items()} == {
+        "added_marks": 0,
         "added_words": 0,
         "objects_changed": 1,
     }
@@ -58,6 +59,13 @@ def test_a_good_edit_passes_with_seed_scores_and_truth() -> None:
         ("The Modified caption has a cat.", EditsReason.MARKER_WORD),
         ("The dog becomes a cat.", EditsReason.MARKER_WORD),
         ("a dog sits, on a sofa", EditsReason.UNCHANGED),
+        ('Sure! Here you go: "A cat sits on a sofa."', EditsReason.CHATTER),
+        ("Sure! A cat sits on a sofa.", EditsReason.CHATTER),
+        ("New caption:\nA cat sits on a sofa.", EditsReason.CHATTER),
+        ("A dog sits on a sofa. -> A cat sits on a sofa.", EditsReason.CHATTER),
+        ("A dog sits on a sofa → A cat sits on a sofa", EditsReason.CHATTER),
+        ("A **cat** sits on a sofa.", EditsReason.CHATTER),
+        ("A cat sits on a sofa. I hope this helps.", EditsReason.CHATTER),
         ("A dog lies on a sofa.", EditsReason.NO_OBJECT_CHANGED),
         ("A cat sits on a bed.", EditsReason.TOO_MANY_OBJECTS_CHANGED),
         (f"A cat sits on a sofa {'very ' * 9}quietly.", EditsReason.TOO_LONG),
@@ -89,7 +97,9 @@ def test_a_reply_that_drops_most_of_the_caption_is_too_short() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("added_words", 0), ("objects_changed", 1)], ids=["added_words", "objects_changed"]
+    ("name", "value"),
+    [("added_marks", 0), ("added_words", 0), ("objects_changed", 1)],
+    ids=["added_marks", "added_words", "objects_changed"],
 )
 @pytest.mark.parametrize("side", ["low", "high"])
 @pytest.mark.parametrize("inclusive", [True, False])
@@ -127,6 +137,19 @@ def test_the_first_reply_gives_a_rejected_caption_its_reason() -> None:
     assert isinstance(result, Reject)
     assert result.reason is EditsReason.UNCHANGED
     assert [c.reason for c in result.dropped] == [EditsReason.NOTHING_TO_REPLACE, EditsReason.EMPTY_REPLY]
+
+
+@pytest.mark.parametrize("ending", ["", ".", "...", " ."])
+def test_how_a_reply_ends_and_how_words_are_written_is_no_chatter(ending: str) -> None:
+    settings = EditsSettings(objects_changed=Bounds())
+    assert isinstance(outcome(f"A jack-o'-lantern sits, on a child’s sofa{ending}", settings), Emit)
+
+
+def test_marks_of_the_caption_may_stay() -> None:
+    editor = FakeEditor(lambda request: request.caption.replace("dog", "cat"))
+    caption = 'A dog (brown!) reads a sign: "no dogs".'
+    (result,) = EditsStage(EditsSettings(objects_changed=Bounds()), editor).process([Task(caption_record(caption))])
+    assert isinstance(result, Emit)
 
 
 def test_marker_words_are_a_setting() -> None:

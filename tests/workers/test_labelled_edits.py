@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from workers.boxes.object_words import ObjectWords, object_words
+from workers.edits.reply import added_marks
 
 LIST = Path(__file__).with_name("object_words.txt")
 RIGHT_SHARE = 0.95
@@ -50,3 +51,7 @@ def test_a_caption_pair_the_other_way_round_has_its_words_the_other_way_round() 
         if (words.second, words.first) != (edit.words.first, edit.words.second)
     ]
     assert 1 - len(wrong) / len(EDITS) >= RIGHT_SHARE, "\n".join(map(str, wrong))
+
+
+def test_no_edit_is_taken_for_chatter() -> None:
+    assert [edit for edit in EDITS if added_marks(edit.edited, edit.caption)] == []

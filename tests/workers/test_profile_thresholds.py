@@ -103,6 +103,7 @@ TABLE = [
     Row("recipe", "region_captions.text_similarity", 0.8, HIGH_INCLUSIVE, "1.6: 0 to 0.8 inclusive"),
     Row("paper", "edits.objects_changed", 1, LOW_INCLUSIVE, "1.2: only one of its objects"),
     Row("paper", "edits.objects_changed", 1, HIGH_INCLUSIVE, "1.2: only one of its objects"),
+    Row("paper", "edits.added_marks", 0, HIGH_INCLUSIVE, "ours"),
     Row("paper", "edits.added_words", -8, LOW_INCLUSIVE, "ours"),
     Row("paper", "edits.added_words", 8, HIGH_INCLUSIVE, "ours"),
     *(Row(profile, "pairs.grey_levels", 0, LOW_STRICT, "ours") for profile in PROFILES),
@@ -282,6 +283,7 @@ def test_the_stage_at_the_bound(row: Row) -> None:
 def test_whole_numbers_are_compared_by_stages_of_their_own() -> None:
     assert {row.setting for row in TABLE} - DRIVERS.keys() == {
         "edits.objects_changed",
+        "edits.added_marks",
         "edits.added_words",
         "pairs.grey_levels",
     }
@@ -305,6 +307,8 @@ def test_the_authors_rounding_decides_at_the_fourth_decimal(value: float, passes
         ("A cat sits on a bed.", {"paper": False, "code": True, "recipe": True}),  # two
         ("A cat sits on a sofa" + " very" * 8, {"paper": True, "code": True, "recipe": True}),  # eight words more
         ("A cat sits on a sofa" + " very" * 9, {"paper": False, "code": True, "recipe": True}),  # nine
+        ('Sure! Here you go: "A cat sits on a sofa."', {"paper": False, "code": True, "recipe": True}),  # four marks
+        ("A dog sits on a sofa -> A cat", {"paper": False, "code": True, "recipe": True}),  # one
         ("A cat has become one with a sofa.", {"paper": False, "code": False, "recipe": True}),  # a marker word
     ],
 )

@@ -16,6 +16,9 @@ class EditsReason(StrEnum):
     """The reply talks about the replacement (`marker_words`) instead of being the new caption."""
     UNCHANGED = "unchanged"
     """The reply has the words of the caption."""
+    CHATTER = "chatter"
+    """The reply has more marks such as a colon, an arrow or quotes than the caption and `added_marks` allow: it talks around
+    the edited caption, or repeats the caption beside it."""
     TOO_SHORT = "too_short"
     """The edited caption has fewer words than `added_words` allows."""
     TOO_LONG = "too_long"

@@ -1,7 +1,11 @@
 """From what a language model replied to the caption that it means."""
 
+import unicodedata
+from collections import Counter
+
 _TOKENS = ("<s>", "</s>", "\nEND")
 _RULE = "---"
+_OF_WORDS = "-'’,"
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»"}
 
 
@@ -19,6 +23,24 @@ def clean_reply(reply: str, caption: str) -> str:
     if len(lines) > 1 and lines[0] == _unquoted(caption):
         del lines[0]
     return _unquoted(" ".join(lines))
+
+
+def added_marks(text: str, caption: str) -> int:
+    """How many marks the text has that the caption has not, each as often as it stands there.
+
+    Talk around a caption has them: the colon behind "here you go", quotes, an arrow, the stop between two sentences. To
+    put one object in the place of another takes none. What words and lists of them are written with is no mark: hyphen,
+    apostrophe and comma. Nor is the stop at the end.
+    """
+    return (_marks(text) - _marks(caption)).total()
+
+
+def _marks(text: str) -> Counter[str]:
+    return Counter(
+        character
+        for character in text.rstrip(" .")
+        if character not in _OF_WORDS and unicodedata.category(character)[0] in "PS"
+    )
 
 
 def _unquoted(text: str) -> str:

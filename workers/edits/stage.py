@@ -13,7 +13,7 @@ from schemas.record import MAX_TEXT_LENGTH
 from schemas.scores import Scores
 from schemas.trail import Candidate, ModelId
 from workers.edits.reasons import EditsReason
-from workers.edits.reply import clean_reply
+from workers.edits.reply import added_marks, clean_reply
 from workers.edits.settings import EditsSettings
 
 
@@ -100,6 +100,7 @@ class EditsStage:
     def _measure(self, text: str, caption: str) -> Scores:
         added = len(words_of(text)) - len(words_of(caption))
         return {
+            "added_marks": self._settings.added_marks.measure(added_marks(text, caption)),
             "added_words": self._settings.added_words.measure(added),
             "objects_changed": self._settings.objects_changed.measure(len(object_changes(caption, text))),
         }
@@ -107,6 +108,8 @@ class EditsStage:
 
 def _failed(scores: Scores) -> EditsReason | None:
     added, objects = scores["added_words"], scores["objects_changed"]
+    if not scores["added_marks"].passes:
+        return EditsReason.CHATTER
     if not added.passes:
         return EditsReason.TOO_LONG if added.too_high else EditsReason.TOO_SHORT
     if not objects.passes:
