@@ -26,12 +26,24 @@ def decoding_arguments(decoding: Decoding, seeds: Sequence[int], device: torch.d
 
     Sampling is greedy, too, over logits that carry the noise: see SeededNoise.
     """
-    arguments: dict[str, Any] = {
-        "generation_config": GenerationConfig(max_new_tokens=decoding.max_new_tokens, do_sample=False, num_beams=1)
+    processors = [NumbersOnly(), *([] if decoding.greedy else [SeededNoise(decoding, seeds, device)])]
+    return {
+        "generation_config": GenerationConfig(max_new_tokens=decoding.max_new_tokens, do_sample=False, num_beams=1),
+        "logits_processor": LogitsProcessorList(processors),
     }
-    if not decoding.greedy:
-        arguments["logits_processor"] = LogitsProcessorList([SeededNoise(decoding, seeds, device)])
-    return arguments
+
+
+class NumbersOnly(LogitsProcessor):
+    """Refuses scores that are no numbers. The best of them would be the vocabulary's first token, for ever: a text like
+    any other, such as `!!!!`."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores of shape (rows, vocabulary), as they are. Raises FloatingPointError."""
+        if scores.isnan().any():
+            raise FloatingPointError(
+                "scores of the next token that are no numbers: `compute.dtype` is too narrow for it"
+            )
+        return scores
 
 
 class SeededNoise(LogitsProcessor):

@@ -157,11 +157,13 @@ def _build(role: str, settings: CommonSettings) -> Any:
 
 
 def _warm_up(role: str, model: WarmsUp, settings: CommonSettings) -> None:
-    """Raises ConfigurationError where the device has no room for what a full call takes."""
+    """Raises ConfigurationError where the device has no room for what a full call takes, or the numbers are too narrow."""
     try:
         model.warm_up()
     except Exception as error:
         full = translated(error)
+        if isinstance(error, FloatingPointError):
+            raise ConfigurationError(f"setting `compute.dtype`: found {settings.compute.dtype}: {error}") from error
         if not isinstance(full, OutOfMemoryError):
             raise
         raise ConfigurationError(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.models.generation import SeededNoise, decoding_arguments
+from common.models.generation import NumbersOnly, SeededNoise, decoding_arguments
 from common.models.prompts import Decoding
 
 CPU = torch.device("cpu")
@@ -50,6 +50,17 @@ def test_seeds_of_64_bits_are_seeds() -> None:
 
 def test_greedy_draws_nothing() -> None:
     arguments = decoding_arguments(Decoding(max_new_tokens=3), [1, 2], CPU)
-    assert set(arguments) == {"generation_config"}
+    assert [type(each) for each in arguments["logits_processor"]] == [NumbersOnly]
     config = arguments["generation_config"]
     assert (config.max_new_tokens, config.do_sample, config.num_beams) == (3, False, 1)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_scores_that_are_no_numbers_choose_no_token(temperature: float) -> None:
+    arguments = decoding_arguments(Decoding(max_new_tokens=3, temperature=temperature), [1, 2], CPU)
+    scores = LOGITS.repeat(2, 1)
+    scores[:, -1] = -torch.inf
+    assert arguments["logits_processor"](torch.zeros(2, 1), scores).shape == (2, 5)
+    scores[1, 3] = torch.nan
+    with pytest.raises(FloatingPointError, match="no numbers"):
+        arguments["logits_processor"](torch.zeros(2, 1), scores)

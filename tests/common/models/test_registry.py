@@ -39,6 +39,11 @@ def test_a_call_that_does_not_fit_names_the_settings(kind: type[Exception], monk
     assert "\n" not in said
 
 
+def test_numbers_that_are_too_narrow_are_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"^setting `compute.dtype`: found float32: no numbers$"):
+        building(FloatingPointError("no numbers"), monkeypatch)
+
+
 def test_a_device_that_is_lost_before_the_first_record(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = type("AcceleratorError", (RuntimeError,), LIBRARY_ERROR)
     with pytest.raises(lost) as raised:
