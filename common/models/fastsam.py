@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import Field, PositiveInt
 
 from common.models.loading import loading
-from common.models.micro_batches import micro_batches
+from common.models.micro_batches import micro_batches, trial_size
 from common.models.segments import boxes_inside
 from common.models.torch_device import device_of, dtype_of
 from common.models.weights import Weights
@@ -110,8 +110,9 @@ class FastSamSegmenter:
         self._predictor.device = device
 
     def warm_up(self) -> None:
-        """One full call of square pictures."""
-        self.segment([Image.new("RGB", (self._image_size, self._image_size))] * self._images_per_call)
+        """One full call of square pictures on a GPU."""
+        count = trial_size(self._images_per_call, self._predictor.device)
+        self.segment([Image.new("RGB", (self._image_size, self._image_size))] * count)
 
     def segment(self, images: Sequence[Image.Image]) -> Sequence[Sequence[Box]]:
         """For each picture its boxes. Pictures go through the network with others of their size, which need the same

@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoPr
 from common.models.conversation import picture_turns
 from common.models.generation import decoding_arguments, only_special_tokens
 from common.models.loading import check_complete, check_tokenizer, loading
-from common.models.micro_batches import micro_batches
+from common.models.micro_batches import micro_batches, trial_size
 from common.models.prompts import Decoding, Prompt
 from common.models.quantization import quantization_arguments
 from common.models.torch_device import device_of, dtype_of, to_device
@@ -88,8 +88,8 @@ class ChatNaturalnessJudge:
         )
 
     def warm_up(self) -> None:
-        """One full micro-batch of the usual size."""
-        self.judge([Image.new("RGB", _WARM_UP_SIZE)] * self._images_per_call)
+        """One full micro-batch of the usual size on a GPU."""
+        self.judge([Image.new("RGB", _WARM_UP_SIZE)] * trial_size(self._images_per_call, self._device))
 
     @torch.inference_mode()
     def judge(self, composites: Sequence[Image.Image]) -> Sequence[float]:
