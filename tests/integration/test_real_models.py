@@ -120,6 +120,8 @@ def _run(stream: Stream, settings: Path, captions: list[str]) -> Run:
         )
     for processes in workers.values():
         assert processes[0].stop() == 0, processes[0].log
+        # No progress bars and no warnings that the libraries print themselves.
+        assert processes[0].strays == []
     samples = [
         codec.decode(DifferenceQa, record.value, DifferenceQa.schema_name()) for record in stream.read(QA.worker)
     ]
