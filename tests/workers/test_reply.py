@@ -26,6 +26,8 @@ EDITED = "A cat sits on a sofa."
         f"one\n---\ntwo\n---\n{EDITED}",
         f"{CAPTION}\n{EDITED}",
         f'"{CAPTION}"\n\n"{EDITED}"',
+        f"{CAPTION.rstrip('.')}\n{EDITED}",
+        f"{CAPTION.lower()}\n{EDITED}",
         "A cat\n sits\ton a   sofa.",
     ],
 )

@@ -3,6 +3,8 @@
 import unicodedata
 from collections import Counter
 
+from common.words import words_of
+
 _TOKENS = ("<s>", "</s>", "\nEND")
 _RULE = "---"
 _OF_WORDS = "-'’,"
@@ -12,7 +14,7 @@ _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»"}
 def clean_reply(reply: str, caption: str) -> str:
     """The new caption on one line, or an empty string where nothing is left.
 
-    Takes away the tokens that frame a turn, what stands above the last `---`, an echo of the caption above the answer,
+    Takes away the tokens that frame a turn, what stands above the last `---`, an echo of the caption's words above the answer,
     quotes around the whole, and needless white space (papers.md 1.2).
     """
     text = reply.replace("\r\n", "\n")
@@ -20,7 +22,7 @@ def clean_reply(reply: str, caption: str) -> str:
         text = text.replace(token, "")
     text = text.rpartition(_RULE)[2]
     lines = [line for line in (_unquoted(line) for line in text.splitlines()) if line]
-    if len(lines) > 1 and lines[0] == _unquoted(caption):
+    if len(lines) > 1 and words_of(lines[0]) == words_of(caption):
         del lines[0]
     return _unquoted(" ".join(lines))
 
