@@ -5,7 +5,7 @@ pass is counted: forward passes, pictures through vision towers, decodes, files.
 seen, are timed. A sample is a caption in `edits`, and a pair with all its boxes behind it.
 
     python -m benchmarks.models --size tiny                  a few minutes on a CPU
-    python -m benchmarks.models --size full --device cuda    the real architectures: 16 GB of disk, 40 GB on the GPU
+    python -m benchmarks.models --size full --device cuda    the real architectures: 16 GB of disk, 48 GB on the GPU
 """
 
 import json

@@ -162,14 +162,15 @@ _hooked: list[bool] = []
 
 @contextmanager
 def _counted_files(work: Work) -> Iterator[None]:
-    """Every file that Python opens for writing, but for the byte code of modules that are imported on the way."""
+    """Every file that Python opens for writing, counted once, but for the byte code of modules that are imported on the way."""
     if not _hooked:
         # Python takes no such hook back.
         sys.addaudithook(_audit)
         _hooked.append(True)
 
     def note(path: Path) -> None:
-        if path.suffix != ".pyc" and path.parent.name != "__pycache__":
+        # What is opened is told before it is there: a folder may be missing, and the same file be opened again.
+        if path not in work.written and path.suffix != ".pyc":
             work.written.append(path)
 
     _watching.append(note)
