@@ -188,7 +188,7 @@ def _identity(weights: Weights, compute: ComputeSettings, shape: str) -> ModelId
 def _load(weights: Weights, dtype: torch.dtype, device: torch.device) -> Any:
     """The model in evaluation mode, every weight from the checkpoint and none left over."""
     with loading(weights, "config.json"):
-        config = AutoConfig.from_pretrained(weights.folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(weights.folder, local_files_only=True, trust_remote_code=False)
         if not isinstance(config, BlipConfig):
             raise ConfigurationError(
                 f"weights of {weights.id} in {weights.folder}: found a model of the type {config.model_type!r}, "
@@ -216,7 +216,9 @@ def _load(weights: Weights, dtype: torch.dtype, device: torch.device) -> Any:
 def _load_processor(weights: Weights, side: int) -> Any:
     with loading(weights, "preprocessor_config.json"):
         # The other backend resizes with torchvision: normalised pixels lie up to 0.015 off.
-        processor = AutoImageProcessor.from_pretrained(weights.folder, backend="pil", local_files_only=True)
+        processor = AutoImageProcessor.from_pretrained(
+            weights.folder, backend="pil", local_files_only=True, trust_remote_code=False
+        )
         found = (processor.size["height"], processor.size["width"])
     if found != (side, side):
         # The model would run, with its position embeddings in the wrong places.
@@ -234,7 +236,7 @@ def _load_tokenizer(weights: Weights, words: int) -> Any:
             f"weights of {weights.id}: no vocabulary in {weights.folder}, expected {' or '.join(_VOCABULARIES)}"
         )
     with loading(weights):
-        tokenizer = AutoTokenizer.from_pretrained(weights.folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(weights.folder, local_files_only=True, trust_remote_code=False)
     if len(tokenizer) > words:
         raise ConfigurationError(
             f"weights of {weights.id} in {weights.folder}: found a tokenizer of {len(tokenizer)} tokens, "

@@ -48,12 +48,15 @@ class ChatCaptionEditor:
         self._decoding = decoding
         self._device = device_of(compute)
         with loading(weights, "config.json"):
-            self._tokenizer = AutoTokenizer.from_pretrained(weights.folder, local_files_only=True, padding_side="left")
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                weights.folder, local_files_only=True, trust_remote_code=False, padding_side="left"
+            )
             check_tokenizer(weights, self._tokenizer)
             self._template = ChatTemplate(self._tokenizer, template, "caption_editor")
             self._model, info = AutoModelForCausalLM.from_pretrained(
                 weights.folder,
                 local_files_only=True,
+                trust_remote_code=False,
                 dtype=dtype_of(compute),
                 device_map={"": self._device},
                 output_loading_info=True,

@@ -53,10 +53,12 @@ class ChatNaturalnessJudge:
         self._dtype = dtype_of(compute)
         quantization = quantization_arguments(compute, keep=(".*vision[^.]*", ".*visual", ".*projector"))
         with loading(weights, "config.json"):
-            self._processor = AutoProcessor.from_pretrained(weights.folder, local_files_only=True)
+            self._processor = AutoProcessor.from_pretrained(
+                weights.folder, local_files_only=True, trust_remote_code=False
+            )
             # By itself: a processor that reads videos, too, has no PIL backend for them and refuses the whole.
             self._processor.image_processor = AutoImageProcessor.from_pretrained(
-                weights.folder, backend="pil", local_files_only=True
+                weights.folder, backend="pil", local_files_only=True, trust_remote_code=False
             )
             check_tokenizer(weights, self._processor.tokenizer)
             self._model, info = AutoModelForImageTextToText.from_pretrained(
@@ -65,6 +67,7 @@ class ChatNaturalnessJudge:
                 device_map={"": self._device},
                 output_loading_info=True,
                 local_files_only=True,
+                trust_remote_code=False,
                 **quantization,
             )
             check_complete(weights, info)

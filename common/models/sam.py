@@ -60,10 +60,13 @@ class SamSegmenter:
                 dtype=dtype_of(compute),
                 use_safetensors=True,
                 local_files_only=True,
+                trust_remote_code=False,
                 output_loading_info=True,
             )
             check_complete(weights, info)
-            processor = AutoImageProcessor.from_pretrained(weights.folder, local_files_only=True)
+            processor = AutoImageProcessor.from_pretrained(
+                weights.folder, local_files_only=True, trust_remote_code=False
+            )
             self._boxes_of = _BoxGeneration(
                 model=model.eval(),
                 image_processor=processor,

@@ -43,7 +43,9 @@ class LlavaNext:
         quantization = quantization_arguments(compute, keep=(".*vision_tower", ".*multi_modal_projector"))
         with loading(weights, "config.json"):
             _check_architecture(weights)
-            self._processor = AutoProcessor.from_pretrained(weights.folder, backend="pil", local_files_only=True)
+            self._processor = AutoProcessor.from_pretrained(
+                weights.folder, backend="pil", local_files_only=True, trust_remote_code=False
+            )
             check_tokenizer(weights, self._processor.tokenizer)
             self.model, info = LlavaNextForConditionalGeneration.from_pretrained(
                 weights.folder,
@@ -129,7 +131,7 @@ def _head_dim(text: Any) -> int:
 
 def _check_architecture(weights: Weights) -> None:
     """transformers only warns where the files are of another model, and loads what fits by name."""
-    found = AutoConfig.from_pretrained(weights.folder, local_files_only=True).model_type
+    found = AutoConfig.from_pretrained(weights.folder, local_files_only=True, trust_remote_code=False).model_type
     if found != _ARCHITECTURE:
         raise ConfigurationError(
             f"weights of {weights.id} in {weights.folder}: found a model of type {found!r}, expected {_ARCHITECTURE!r}"

@@ -31,6 +31,7 @@ def load_pipeline(weights: Weights, dtype: torch.dtype, device: torch.device, va
                 f"weights of {weights.id}: {weights.folder / _INDEX} says {found!r}, expected {_ARCHITECTURE!r}"
             )
         decoder = _model(weights, AutoencoderKL, "vae", torch.float32, variant)
+        _check_scale(weights, decoder)
         pipeline = StableDiffusionXLPipeline.from_pretrained(
             weights.folder,
             unet=_model(weights, UNet2DConditionModel, "unet", dtype, variant),
@@ -57,6 +58,16 @@ def _model(weights: Weights, kind: Any, folder: str, dtype: torch.dtype, variant
     )
     check_complete(weights, info)
     return model.eval()
+
+
+def _check_scale(weights: Weights, decoder: Any) -> None:
+    """Relatives of SDXL shift and stretch each channel of their latents; the published one has one factor for all."""
+    for name in ("latents_mean", "latents_std"):
+        if getattr(decoder.config, name, None) is not None:
+            raise ConfigurationError(
+                f"weights of {weights.id}: {weights.folder / 'vae' / 'config.json'} has `{name}`, expected a decoder of "
+                "Stable Diffusion XL, which has `scaling_factor` alone"
+            )
 
 
 def _check_words(weights: Weights, folder: str, tokenizer: Any, encoder: Any) -> None:

@@ -235,6 +235,22 @@ def test_a_pickle_with_a_payload_is_refused_and_does_not_run(tmp_path: Path) -> 
     assert mark.exists()
 
 
+def test_a_checkpoint_that_brings_code_is_refused_and_its_code_does_not_run(tmp_path: Path) -> None:
+    folder, mark = tmp_path / "model", tmp_path / "it-ran"
+    llama.save(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "own",
+        "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text(f"open({str(mark)!r}, 'w')\nclass Config: ...\nclass Model: ...\n")
+    with pytest.raises(ConfigurationError, match=r"lmsys/vicuna-7b-v1\.5") as refused:
+        editor(folder)
+    assert "\n" not in str(refused.value)
+    assert not mark.exists()
+
+
 def truncated(folder: Path) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1_000])

@@ -367,6 +367,13 @@ def test_broken_weights_are_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_decoder_that_scales_each_channel_is_another_models(build: Build, broken: Path) -> None:
+    path = broken / "vae" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "latents_mean": [0.1, 0.2, 0.3, 0.4]}))
+    with pytest.raises(ConfigurationError, match="has `latents_mean`"):
+        build(folder=broken)
+
+
 def test_another_architecture(build: Build, broken: Path) -> None:
     index = broken / "model_index.json"
     index.write_text(index.read_text().replace("StableDiffusionXLPipeline", "StableDiffusionPipeline"))
