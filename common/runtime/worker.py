@@ -1,6 +1,7 @@
 """A worker process put together: what is built in which order, which threads run, and how it ends."""
 
 import faulthandler
+import gc
 import logging
 import signal
 import threading
@@ -129,6 +130,9 @@ class Worker:
         loop = StageLoop(shared, intake, execution, self._settings)
 
         committer.open(self._wanted)
+        # Modules, models and settings live as long as the process: no collection has to walk through them again.
+        gc.collect()
+        gc.freeze()
         threads = [
             self._thread("poll", lambda: self._poll(poller)),
             self._thread("stage", lambda: loop.run(self._drained)),
@@ -311,7 +315,7 @@ def _membership(poller: Poller) -> Membership | None:
 
 def _report(where: str, error: BaseException) -> ExitCode:
     code = exit_code_of(error)
-    if code is ExitCode.OTHER:
+    if code is ExitCode.OTHER and not isinstance(error, ConfigurationError):
         log.error("%s: %s: %s", where, type(error).__name__, error, exc_info=error)
     else:
         log.error("%s: %s", where, error)
