@@ -430,6 +430,13 @@ class TransactionalProducer:
             membership.client_metadata,
         )
 
+    def send_offsets_of(self, group: str, offsets: Mapping[Partition, int]) -> None:
+        """Offsets of a group that has no members: only the owner of this transactional id may commit for it."""
+        self._producer.send_offsets_to_transaction(
+            {_topic_partition(partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()},
+            group,
+        )
+
     def commit(self) -> None:
         """Raises KafkaError; whether the transaction took effect is then known only to the committed offsets."""
         # Left to itself the client begins a flush at the first commit and never ends it: from then on every record counts
@@ -579,6 +586,12 @@ class Admin:
         return self._list_offsets(partitions, OffsetSpec.EARLIEST)
 
     @_again_while_settling
+    def delete_records(self, before: Mapping[Partition, int]) -> None:
+        """Delete what lies before these offsets, for good."""
+        if before:
+            self._admin.delete_records({_topic_partition(partition): offset for partition, offset in before.items()})
+
+    @_again_while_settling
     def remove_member(self, group: str, instance: str) -> None:
         """End a static membership at once, so that nobody waits for its session to run out."""
         self._admin.remove_group_members(group, [MemberToRemove(group_instance_id=instance, reason="worker left")])
@@ -616,18 +629,21 @@ class Admin:
 
 def read_to_end(
     settings: KafkaSettings,
-    topics: Collection[str],
+    topics: Sequence[str],
     *,
     committed_only: bool = True,
     silence_s: float = 30.0,
     start: Mapping[Partition, int] | None = None,
+    ends: Mapping[Partition, int] | None = None,
     behind_open: bool = False,
 ) -> Iterator[ConsumedRecord]:
-    """The records of whole topics up to where they end now, partition by partition in offset order.
+    """The records of whole topics up to where they end now, topic by topic as given, partition by partition in offset
+    order.
 
-    Belongs to no group. `start` gives offsets to begin at, else the log's start. Records that were committed behind a
-    transaction that is still open are left out, unless `behind_open` asks to wait for its end. Raises KafkaTimeoutError
-    when nothing comes for `silence_s` although the end was not reached.
+    Belongs to no group. `start` gives offsets to begin at, else the log's start; `ends` gives offsets to end before,
+    else the log's end. Records that were committed behind a transaction that is still open are left out, unless
+    `behind_open` asks to wait for its end. Raises KafkaTimeoutError when nothing comes for `silence_s` although the end
+    was not reached.
     """
     consumer = KafkaConsumer(
         enable_auto_commit=False,
@@ -639,16 +655,22 @@ def read_to_end(
         **client_config(settings),
     )
     try:
-        for topic in sorted(topics):
+        for topic in topics:
             indexes = consumer.partitions_for_topic(topic)
             if indexes is None:
                 raise ConfigurationError(
                     f"topic {topic} does not exist: create the topics with `imgdiff topics create`"
                 )
             partitions = [Partition(topic, index) for index in sorted(indexes)]
-            ends = _log_ends(settings, partitions) if behind_open else {}
+            # Asked for all at once: most partitions are empty, and each question is a way to the broker and back.
+            begins = consumer.beginning_offsets([_topic_partition(partition) for partition in partitions])
+            last = _log_ends(settings, partitions) if behind_open else _stable_ends(consumer, partitions)
             for partition in partitions:
-                yield from _read_partition(consumer, partition, silence_s, start or {}, ends)
+                first = begins[_topic_partition(partition)]
+                begin = max(first, (start or {}).get(partition, first))
+                end = min(last[partition], (ends or last).get(partition, last[partition]))
+                if begin < end:
+                    yield from _read_partition(consumer, partition, silence_s, begin, end)
     finally:
         consumer.close(autocommit=False, timeout_ms=2_000)
 
@@ -658,19 +680,15 @@ def _log_ends(settings: KafkaSettings, partitions: Collection[Partition]) -> dic
         return admin.log_ends(partitions)
 
 
+def _stable_ends(consumer: KafkaConsumer, partitions: Collection[Partition]) -> dict[Partition, int]:
+    found = consumer.end_offsets([_topic_partition(partition) for partition in partitions])
+    return {_partition(tp): offset for tp, offset in found.items()}
+
+
 def _read_partition(
-    consumer: KafkaConsumer,
-    partition: Partition,
-    silence_s: float,
-    start: Mapping[Partition, int],
-    ends: Mapping[Partition, int],
+    consumer: KafkaConsumer, partition: Partition, silence_s: float, position: int, end: int
 ) -> Iterator[ConsumedRecord]:
     tp = _topic_partition(partition)
-    begin = consumer.beginning_offsets([tp])[tp]
-    end = ends[partition] if partition in ends else consumer.end_offsets([tp])[tp]
-    position = max(begin, start.get(partition, begin))
-    if position >= end:
-        return
     consumer.assign([tp])
     consumer.seek(tp, position)
     silent_since = time.monotonic()
