@@ -1,18 +1,17 @@
 """`imgdiff ingest`: captions into the stream, each exactly once."""
 
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
 from ops.cli.options import SettingsOptions, json_option, settings_options
 from ops.cli.output import escape, print_json
+from ops.cli.stopping import stop_signals
 
 if TYPE_CHECKING:
     from ops.ingest.ingest import IngestResult, SourceProgress, SourceResult
@@ -92,7 +91,7 @@ def ingest(
     say = _say_nothing if as_json else click.echo
     refused = _Refused()
     try:
-        with _stop_signals() as stopping, _progress_bar() as report:
+        with stop_signals() as stopping, _progress_bar() as report:
             if watch is not None:
                 result = watch_folder(
                     common,
@@ -165,24 +164,6 @@ def _as_json(result: "IngestResult") -> dict[str, object]:
         "interrupted": result.interrupted,
         "sources": [asdict(source) for source in result.sources],
     }
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Whether the user or a supervisor wants an end. The first signal ends in good order, the second one at once."""
-    received: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

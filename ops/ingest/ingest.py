@@ -5,10 +5,8 @@ is read after the transactional id has been taken over, so what a predecessor le
 ingest of the same source takes the id away from the first, which then ends.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,6 +17,7 @@ from common.kafka import Admin, KafkaError, Message, ProducerFencedError, Transa
 from common.runtime.errors import ConfigurationError
 from common.runtime.exits import FencedError
 from common.settings import CommonSettings, settings_digest
+from ops.deadline import within
 from ops.ingest.batches import batches
 from ops.ingest.fresh import FreshItems
 from ops.ingest.items import AnyItem, BadItem
@@ -191,7 +190,7 @@ class Ingest:
         """An action on Kafka, with the time-out that the client's calls do not have, and errors that say what to do."""
         patience_s = self._common.runtime.broker_patience_s
         try:
-            return _within(patience_s, action)
+            return within(patience_s, action)
         except ProducerFencedError as error:
             raise FencedError(
                 f"{source.name}: another ingest of this source ({source.id}) has begun and goes on from here, or a "
@@ -242,20 +241,6 @@ class _Writer:
             with suppress(KafkaError):
                 self._producer.abort()
             raise
-
-
-def _within(seconds: float, action: Callable[[], T]) -> T:
-    """The action's result. Raises TimeoutError after `seconds`; the thread that hangs ends with the process."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(action())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="ingest-kafka", daemon=True).start()
-    return future.result(timeout=seconds)
 
 
 def _nothing_read(run: Run, source: Source) -> IngestProgress:
