@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 
 from common.runtime.errors import ConfigurationError
 from schemas.base import Frozen
+from schemas.scores import Bounds
 from schemas.topics import INGEST, ROUTES
 
 ENVIRONMENT_PREFIX = "IMGDIFF_"
@@ -241,6 +242,11 @@ class StageSettings(Section):
     """The most records that the stage works on at once."""
     batch_wait_s: float = Field(default=0.2, ge=0)
     """How long a batch that is not full waits for more records."""
+
+    def bounds(self) -> dict[str, Bounds]:
+        """What the stage's filters hold scores to, by the name of the score."""
+        found = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in found.items() if isinstance(value, Bounds)}
 
 
 class CommonSettings(Section):

@@ -36,3 +36,6 @@ class QaSettings(StageSettings):
     """How much speaks for "natural", in [0, 1]. Authors' code: any "no" in a sampled reply, and only a tag."""
     questions: tuple[Question, ...] = Field(default=QUESTIONS, min_length=1)
     """One of them is chosen by the record's id."""
+
+    def bounds(self) -> dict[str, Bounds]:
+        return super().bounds() | ({} if self.check_naturalness else {"naturalness": Bounds()})

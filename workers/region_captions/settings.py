@@ -24,3 +24,6 @@ class RegionCaptionsSettings(StageSettings):
     """Cosine of the two descriptions. Recipe: 0 to 0.8, both inclusive."""
     text_similarity_first: bool = False
     """Whether a region that fails both ways is rejected for its text similarity. Authors' code: true."""
+
+    def bounds(self) -> dict[str, Bounds]:
+        return super().bounds() | ({"text_match": Bounds()} if self.skip_text_match else {})

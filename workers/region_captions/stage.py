@@ -16,7 +16,7 @@ from schemas.boxes import DifferenceBox
 from schemas.ids import seed_of
 from schemas.record import MAX_TEXT_LENGTH
 from schemas.region_captions import RegionCaption
-from schemas.scores import Bounds, Score, Scores
+from schemas.scores import Score, Scores
 from schemas.trail import ModelId
 from workers.region_captions.reasons import RegionCaptionsReason
 from workers.region_captions.settings import RegionCaptionsSettings
@@ -119,8 +119,7 @@ class RegionCaptionsStage:
         matches = self._matcher.match([cut for region in regions for cut in self._crops(region)], [[t] for t in texts])
         cosines = pair_cosines(self._encoder.encode_texts(texts))
         for region, first, second, cosine in zip(regions, matches[::2], matches[1::2], cosines, strict=True):
-            bounds = Bounds() if self._settings.skip_text_match else self._settings.text_match
-            match = bounds.measure(min(first[0], second[0]))
+            match = self._settings.bounds()["text_match"].measure(min(first[0], second[0]))
             similarity = self._settings.text_similarity.measure(cosine)
             region.scores |= {"text_match": match, "text_similarity": similarity}
             reasons = [_mismatch(match), _similarity_reason(similarity)]
