@@ -22,6 +22,7 @@ _COUNTS: Sequence[Column] = (
     (">failed", lambda worker: str(sum(worker.counters.failed.values()))),
 )
 _STATE: Sequence[Column] = (
+    (">replayed", lambda worker: str(worker.replayed)),
     (">lag", lambda worker: str(worker.lag)),
     (">members", lambda worker: str(worker.members)),
 )

@@ -8,17 +8,21 @@ from common.kafka import Admin, Committed, Partition
 from common.runtime.errors import ConfigurationError
 from common.settings import CommonSettings
 from schemas.counters import Counters, OffsetMetadata
-from schemas.topics import INGEST_PROGRESS, ROUTES, Names
+from schemas.topics import INGEST_PROGRESS, ROUTES, Names, Route
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One worker's totals over all partitions. `lag` is the number of offsets between committed and end."""
+    """One worker's totals over all partitions. `lag` is the number of offsets between committed and end.
+
+    `replayed` of its dead letters have been sent again, so as many inputs are copies of earlier ones.
+    """
 
     worker: str
     counters: Counters
     lag: int
     members: int
+    replayed: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -30,6 +34,7 @@ class WorkerStatus:
             "failed": dict(self.counters.failed),
             "lag": self.lag,
             "members": self.members,
+            "replayed": self.replayed,
         }
 
 
@@ -74,8 +79,9 @@ class StreamStatus:
         source, arriving = "ingested", self.ingested
         for worker in self.workers:
             counters = worker.counters
-            if counters.consumed != arriving:
-                found.append(f"{worker.worker} consumed {counters.consumed}, {source} {arriving}")
+            if counters.consumed != arriving + worker.replayed:
+                again = f", replayed {worker.replayed}" if worker.replayed else ""
+                found.append(f"{worker.worker} consumed {counters.consumed}, {source} {arriving}{again}")
             if not counters.balanced:
                 found.append(f"{worker.worker} consumed {counters.consumed}, but passed, rejected and failed differ")
             source, arriving = f"{worker.worker} made", counters.outputs
@@ -93,8 +99,9 @@ class StatusReader:
         dataset_path: str,
         count_samples: Callable[[], int],
         count_ingested: Callable[[], int],
+        count_replayed: Callable[[Route], int],
     ) -> None:
-        """The counting functions are asked anew at each reading, the second only when there is something new.
+        """The counting functions are asked anew at each reading, but for the first only when there is something new.
 
         Raises ConfigurationError when no broker answers or the topics are not there.
         """
@@ -102,7 +109,9 @@ class StatusReader:
         self._dataset_path = dataset_path
         self._count_samples = count_samples
         self._count_ingested = count_ingested
+        self._count_replayed = count_replayed
         self._ingested_at: tuple[int, int] | None = None
+        self._replayed_at: dict[str, tuple[int, int]] = {}
         self._admin = Admin(settings.kafka)
         try:
             self._partitions = self._find_partitions()
@@ -138,6 +147,7 @@ class StatusReader:
                     ends=ends,
                     partitions=self._partitions[route.reads],
                     members=members[group],
+                    replayed=self._replayed(route, sum(ends[p] for p in self._partitions[route.replayed])),
                 )
                 for route, group in zip(ROUTES, groups, strict=True)
             ],
@@ -149,13 +159,21 @@ class StatusReader:
             self._ingested_at = (end, self._count_ingested())
         return self._ingested_at[1]
 
+    def _replayed(self, route: Route, end: int) -> int:
+        known = self._replayed_at.get(route.worker)
+        if known is None or known[0] != end:
+            known = self._replayed_at[route.worker] = (end, self._count_replayed(route) if end else 0)
+        return known[1]
+
     def _find_partitions(self) -> dict[str, list[Partition]]:
         counts = self._admin.partition_counts()
         wanted = {name: self._names.topic(name) for name in (*(route.reads for route in ROUTES), INGEST_PROGRESS)}
         missing = sorted(full for full in wanted.values() if full not in counts)
         if missing:
             raise ConfigurationError(f"topics missing: {', '.join(missing)}: run `imgdiff topics create`")
-        return {name: [Partition(full, index) for index in range(counts[full])] for name, full in wanted.items()}
+        # Streams from before there was a replay do not have these; nothing has been sent again there.
+        wanted |= {route.replayed: self._names.topic(route.replayed) for route in ROUTES}
+        return {name: [Partition(full, index) for index in range(counts.get(full, 0))] for name, full in wanted.items()}
 
 
 def _worker_status(
@@ -166,6 +184,7 @@ def _worker_status(
     ends: Mapping[Partition, int],
     partitions: Collection[Partition],
     members: int,
+    replayed: int,
 ) -> WorkerStatus:
     here = {partition: committed[partition] for partition in partitions if partition in committed}
     done = {partition: here[partition].offset if partition in here else starts[partition] for partition in partitions}
@@ -174,6 +193,7 @@ def _worker_status(
         counters=Counters.total(_counters(partition, each) for partition, each in here.items()),
         lag=sum(max(0, ends[partition] - done[partition]) for partition in partitions),
         members=members,
+        replayed=replayed,
     )
 
 

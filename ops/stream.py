@@ -2,9 +2,10 @@
 
 from common.settings import Layers, section_of
 from ops.dataset.statistics import SampleCounter
+from ops.dead_letters.replay_log import replayed_total
 from ops.ingest.progress import ingested_captions
 from ops.status import StatusReader
-from schemas.topics import DATASET
+from schemas.topics import DATASET, Names
 from workers.dataset.settings import DatasetSettings
 
 
@@ -17,4 +18,5 @@ def open_status(layers: Layers) -> StatusReader:
         dataset.url,
         count_samples=SampleCounter(dataset.url, dataset.options),
         count_ingested=lambda: ingested_captions(common.kafka, common.prefix),
+        count_replayed=lambda route: replayed_total(common.kafka, Names(common.prefix), route),
     )

@@ -61,6 +61,14 @@ def decode(kind: type[RecordT], value: bytes | None, schema: str | None) -> Reco
         raise InvalidRecord(InvalidReason.SCHEMA_BROKEN, f"{kind.schema_name()}: nested too deeply") from error
 
 
+def fields_of(value: bytes) -> Fields:
+    """The fields of a record as they are, for who needs one or two of very many. Raises InvalidRecord."""
+    fields = _unpack(value)
+    if not isinstance(fields, dict):
+        raise InvalidRecord(InvalidReason.UNDECODABLE, f"the value is a msgpack {type(fields).__name__}, expected a map")
+    return fields
+
+
 def _version_of(kind: type[Record], schema: str | None) -> int:
     if schema == kind.schema_name():
         return kind.version

@@ -29,6 +29,11 @@ class Route:
     def failed(self) -> str:
         return f"{self.worker}.failed"
 
+    @property
+    def replayed(self) -> str:
+        """What of the dead letters has been sent again."""
+        return f"{self.worker}.replayed"
+
 
 EDITS = Route("edits", reads=CAPTIONS, writes="edits")
 PAIRS = Route("pairs", reads="edits", writes="pairs")
@@ -66,7 +71,10 @@ def _topics() -> tuple[Topic, ...]:
     return (
         *(Topic(name, Retention.RECORDS, MAX_RECORD_BYTES) for name in records),
         *(Topic(name, Retention.DEAD_LETTERS, MAX_DEAD_LETTER_BYTES) for name in dead_letters),
-        Topic(INGEST_PROGRESS, Retention.COMPACTED, MAX_RECORD_BYTES),
+        *(
+            Topic(name, Retention.COMPACTED, MAX_RECORD_BYTES)
+            for name in (INGEST_PROGRESS, *(route.replayed for route in ROUTES))
+        ),
     )
 
 

@@ -1,18 +1,21 @@
 """`imgdiff dead-letters`: what was rejected or failed, and why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ops.cli.dead_letter_filters import FilterOptions, filter_options
+from ops.cli.dead_letter_jobs import purge, replay
 from ops.cli.options import SettingsOptions, json_option, settings_options
 
 if TYPE_CHECKING:
     from common.settings import CommonSettings
     from ops.dead_letters.reading import FoundLetter
-
-KINDS = ("rejected", "invalid", "poison")
+    from ops.dead_letters.statistics import Statistics
+    from ops.dead_letters.what_if import StageVerdicts
 
 
 @click.group()
@@ -20,36 +23,25 @@ def dead_letters() -> None:
     """What was rejected or failed. Each is the input as it was, with the reason and the scores that decided."""
 
 
+dead_letters.add_command(replay)
+dead_letters.add_command(purge)
+
+
 @dead_letters.command("list")
-@click.option("--stage", metavar="STAGE", help="Only those of one worker, or of ingest.")
-@click.option("--kind", type=click.Choice(KINDS), help="Only those of one kind.")
-@click.option("--reason", metavar="REASON", help="Only those with this reason.")
+@filter_options
 @click.option("--limit", type=click.IntRange(min=0), help="Only the first N.")
 @json_option
 @settings_options
-def list_(
-    settings: SettingsOptions,
-    *,
-    stage: str | None,
-    kind: str | None,
-    reason: str | None,
-    limit: int | None,
-    as_json: bool,
-) -> None:
+def list_(settings: SettingsOptions, *, chosen: FilterOptions, limit: int | None, as_json: bool) -> None:
     """List dead letters, topic by topic, oldest first by partition and offset.
 
     With --json one object per line: stage, kind, reason, id of the input, scores with their bounds, source (where the
     input lies), failed_at (seconds since 1970) and error.
     """
     from ops.cli.output import print_json
-    from ops.dead_letters.filters import STAGES, Filter
     from ops.dead_letters.reading import first_letters
-    from schemas.dead_letters import DeadLetterKind
 
-    if stage is not None and stage not in STAGES:
-        raise click.UsageError(f"no stage {stage!r}, expected one of {', '.join(STAGES)}")
-    wanted = Filter(stage, None if kind is None else DeadLetterKind(kind), reason)
-    found = first_letters(settings.layers().common(), wanted, limit)
+    found = first_letters(settings.layers().common(), chosen.filter(), limit)
     if as_json:
         for letter in found:
             print_json(letter.to_json())
@@ -90,6 +82,118 @@ def show(settings: SettingsOptions, where: str, folder: Path | None) -> None:
         click.echo(line)
     if folder is not None:
         _save(found, common, folder)
+
+
+@dead_letters.command()
+@filter_options
+@json_option
+@settings_options
+def stats(settings: SettingsOptions, *, chosen: FilterOptions, as_json: bool) -> None:
+    """Count dead letters by stage, kind, reason and class of error, and show how their scores are spread.
+
+    Quantiles are exact to about 4 digits. With --json also a histogram of each score: how many lie in each of 20 equal
+    parts from min to max.
+    """
+    from ops.cli.output import print_json
+    from ops.dead_letters.reading import find_letters
+    from ops.dead_letters.statistics import Statistics
+
+    counted = Statistics()
+    for found in find_letters(settings.layers().common(), chosen.filter()):
+        counted.add(found)
+    if as_json:
+        print_json(counted.to_json())
+    else:
+        _print_statistics(counted)
+
+
+@dead_letters.command("what-if")
+@filter_options
+@json_option
+@settings_options
+def what_if_(settings: SettingsOptions, *, chosen: FilterOptions, as_json: bool) -> None:
+    """Say what other bounds would have decided, from the scores that are stored. No model runs, nothing changes.
+
+    \b
+    imgdiff dead-letters what-if --set boxes.pair_similarity.low=0.88
+
+    For each stage that --set names (for all without one): how many of its rejected inputs would pass, how many that
+    passed would not, and the same for each filter. Only what was measured counts: an input that one filter turned away
+    may still fail at a later one that never saw it. Options that choose dead letters leave out rejected inputs only.
+    `replay --would-pass` with the same settings sends again what would pass.
+    """
+    from ops.cli.output import print_json
+    from ops.dead_letters.what_if import FILTERING, stages_of, what_if
+
+    wanted = chosen.filter()
+    if wanted.stage is not None and wanted.stage not in FILTERING:
+        raise click.UsageError(f"{wanted.stage} has no filters, expected --stage to be one of {', '.join(FILTERING)}")
+    layers = settings.layers()
+    common = layers.common()
+    stages = [wanted.stage] if wanted.stage else stages_of(settings.flags)
+    found = [what_if(layers, common, stage, replace(wanted, stage=stage)) for stage in stages]
+    if as_json:
+        print_json([each.to_json() for each in found])
+    else:
+        _print_verdicts(found)
+
+
+def _print_statistics(counted: "Statistics") -> None:
+    from ops.cli.output import print_table
+    from ops.dead_letters.showing import window
+    from ops.dead_letters.statistics import QUANTILES
+
+    rows = [[g.stage, g.kind, g.reason, g.error_class, str(count)] for g, count in counted.counts()]
+    print_table(["stage", "kind", "reason", "error class", ">count"], rows)
+    click.echo(f"{counted.count} dead letters")
+    if counted.scores:
+        click.echo("")
+        print_table(
+            [
+                "stage",
+                "score",
+                ">count",
+                ">too low",
+                ">too high",
+                ">min",
+                *(f">{q:.0%}" for q in QUANTILES),
+                ">max",
+                "bounds",
+            ],
+            [
+                [
+                    stage,
+                    name,
+                    *map(str, (score.spread.count, score.too_low, score.too_high)),
+                    *(
+                        f"{value:.4g}"
+                        for value in (
+                            score.spread.least,
+                            *(score.spread.quantile(share) for share in QUANTILES),
+                            score.spread.most,
+                        )
+                    ),
+                    window(score.bounds),
+                ]
+                for (stage, name), score in counted.scores.items()
+            ],
+        )
+
+
+def _print_verdicts(found: "Sequence[StageVerdicts]") -> None:
+    from ops.cli.output import print_table
+    from ops.dead_letters.showing import window
+
+    rows = []
+    for each in found:
+        rows.append(
+            [each.stage, "(all filters)", *map(str, (each.rejected, each.would_pass, each.passed, each.would_not)), ""]
+        )
+        for name, bounds in each.bounds.items():
+            verdicts = each.filters.get(name)
+            gained, lost = (verdicts.rejected_would_pass, verdicts.passed_would_not) if verdicts else (0, 0)
+            rows.append([each.stage, name, "", str(gained), "", str(lost), window(bounds)])
+    print_table(["stage", "filter", ">rejected", ">would pass", ">passed", ">would not", "bounds"], rows)
 
 
 def _save(found: "FoundLetter", common: "CommonSettings", folder: Path) -> None:

@@ -106,3 +106,8 @@ def parse_offsets(text: str) -> OffsetRange:
 def _is_named(error: ErrorInfo | None, wanted: str) -> bool:
     """Whether `wanted` is the error's class, with or without its module."""
     return error is not None and wanted in {error.class_name, error.class_name.rpartition(".")[2]}
+
+
+def replayable() -> tuple[str, ...]:
+    """The stages whose dead letters can be sent again: ingest reads files."""
+    return tuple(stage for stage in STAGES if stage != INGEST)

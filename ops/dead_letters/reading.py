@@ -89,7 +89,7 @@ def find_letters(settings: CommonSettings, wanted: Filter) -> Iterator[FoundLett
     names = Names(settings.prefix)
     for topic in wanted.topics():
         for record in read_to_end(settings.kafka, [names.topic(topic)]):
-            found = _found(topic, record)
+            found = found_letter(topic, record)
             if wanted.wants(found.letter):
                 yield found
 
@@ -111,13 +111,13 @@ def letter_at(settings: CommonSettings, where: SourceCoordinates) -> FoundLetter
         at = Partition(names.topic(topic), where.partition)
         for record in _one_partition(settings, at, where.offset):
             if record.offset == where.offset:
-                return _found(topic, record)
+                return found_letter(topic, record)
             break
         raise NoSuchLetterError(f"no record at {where}: the topic does not have it (any more)")
     for holder in holders.get(topic, ()):
         # A dead letter lies in the partition with its input's number.
         for record in _one_partition(settings, Partition(names.topic(holder), where.partition), 0):
-            found = _found(holder, record)
+            found = found_letter(holder, record)
             source = found.letter and found.letter.source
             if source and names.plain_topic(source.topic) == topic and source.offset == where.offset:
                 return found
@@ -139,8 +139,8 @@ def _one_partition(settings: CommonSettings, partition: Partition, offset: int) 
     return read_to_end(settings.kafka, [partition.topic], start=start)
 
 
-def _found(topic: str, record: ConsumedRecord) -> FoundLetter:
-    """`topic` is the name without prefix."""
+def found_letter(topic: str, record: ConsumedRecord) -> FoundLetter:
+    """What a record of a dead-letter topic says; `topic` is its name without prefix."""
     stage = topic.rpartition(".")[0]
     at = SourceCoordinates(record.partition.topic, record.partition.index, record.offset)
     try:

@@ -37,6 +37,7 @@ def test_the_object_that_scripts_read() -> None:
                 "failed": {},
                 "lag": 0,
                 "members": 1,
+                "replayed": 0,
             },
             {
                 "worker": "boxes",
@@ -47,6 +48,7 @@ def test_the_object_that_scripts_read() -> None:
                 "failed": {"exception": 1},
                 "lag": 0,
                 "members": 1,
+                "replayed": 0,
             },
             {
                 "worker": "dataset",
@@ -57,6 +59,7 @@ def test_the_object_that_scripts_read() -> None:
                 "failed": {},
                 "lag": 0,
                 "members": 1,
+                "replayed": 0,
             },
         ],
         "dataset": {"samples": 8, "path": "data"},
@@ -85,7 +88,19 @@ def test_each_gap_is_named(broken: StreamStatus, gap: str) -> None:
     assert gap in broken.gaps()
 
 
+def test_what_was_sent_again_is_no_gap() -> None:
+    boxes = replace(
+        WHOLE.workers[1], counters=WHOLE.workers[1].counters + Counters(consumed=1, failed={"exception": 1})
+    )
+    twice = replace(WHOLE, workers=(WHOLE.workers[0], boxes, WHOLE.workers[2]))
+    assert twice.gaps() == ["boxes consumed 7, edits made 6"]
+    explained = replace(twice, workers=(WHOLE.workers[0], replace(boxes, replayed=1), WHOLE.workers[2]))
+    assert explained.gaps() == []
+    missing = replace(twice, workers=(WHOLE.workers[0], replace(boxes, replayed=2), WHOLE.workers[2]))
+    assert missing.gaps() == ["boxes consumed 7, edits made 6, replayed 2"]
+
+
 def test_the_table_names_reasons_by_their_number() -> None:
     assert rows(WHOLE, FINISHED)[0] == ["edits", "10", "6", "6", "4", "0", "nothing_to_replace 3, unchanged 1"]
-    assert rows(WHOLE, AT_WORK)[1] == ["boxes", "6", "5", "8", "0", "1", "0", "1", "exception 1"]
+    assert rows(WHOLE, AT_WORK)[1] == ["boxes", "6", "5", "8", "0", "1", "0", "0", "1", "exception 1"]
     assert len(headings(AT_WORK)) == len(rows(WHOLE, AT_WORK)[0])

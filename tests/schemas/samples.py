@@ -10,6 +10,7 @@ from schemas.pairs import Pair
 from schemas.qa import DifferenceQa
 from schemas.record import Record
 from schemas.region_captions import RegionCaption
+from schemas.replays import Replayed, ReplayJob
 from schemas.scores import Bounds
 from schemas.trail import Candidate, ModelId, TrailStep
 
@@ -61,5 +62,27 @@ PROGRESS = IngestProgress(
     failed=1,
     complete=True,
 )
+REPLAYED = Replayed(
+    id="imgdiff.pairs/3/17",
+    caption_id="imgdiff.pairs/3/17",
+    job="5f2a90c1",
+    times=2,
+    attempt=3,
+    sent_at=1_790_000_000.5,
+)
+REPLAY_JOB = ReplayJob(
+    id="5f2a90c1",
+    caption_id="5f2a90c1",
+    asked='{"stage": "boxes", "since": "2h"}',
+    since=1_789_992_800.5,
+    until=None,
+    ends={"boxes.rejected": (17, 0, 4)},
+    started_at=1_790_000_000.5,
+    sent=2,
+    already_sent=1,
+    refused={"max_attempts": 1},
+    complete=False,
+    total=12,
+)
 
-SAMPLES: tuple[Record, ...] = (CAPTION, EDIT, PAIR, BOX, REGION, QA, PROGRESS)
+SAMPLES: tuple[Record, ...] = (CAPTION, EDIT, PAIR, BOX, REGION, QA, PROGRESS, REPLAYED, REPLAY_JOB)

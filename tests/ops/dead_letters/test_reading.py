@@ -5,13 +5,13 @@ import json
 import pytest
 
 from ops.dead_letters.filters import Filter
-from ops.dead_letters.reading import _found
+from ops.dead_letters.reading import found_letter
 from schemas.dead_letters import DeadLetterKind
 from tests.ops.dead_letters.letters import INVALID, POISON, REJECTED, raw
 
 
 def test_a_rejection_in_json() -> None:
-    found = _found("edits.rejected", raw("p.edits.rejected", REJECTED))
+    found = found_letter("edits.rejected", raw("p.edits.rejected", REJECTED))
     assert json.loads(json.dumps(found.to_json())) == {
         "stage": "edits",
         "kind": "rejected",
@@ -34,17 +34,19 @@ def test_a_rejection_in_json() -> None:
 
 
 def test_an_error_is_named_in_a_line() -> None:
-    assert _found("edits.failed", raw("p.edits.failed", POISON)).to_json()["error"] == "ValueError: bad \u202ething"
-    assert _found("edits.failed", raw("p.edits.failed", INVALID)).to_json()["error"] == "7 bytes are not msgpack"
+    assert (
+        found_letter("edits.failed", raw("p.edits.failed", POISON)).to_json()["error"] == "ValueError: bad \u202ething"
+    )
+    assert found_letter("edits.failed", raw("p.edits.failed", INVALID)).to_json()["error"] == "7 bytes are not msgpack"
 
 
 def test_an_input_that_does_not_decode_has_no_id() -> None:
-    assert _found("edits.failed", raw("p.edits.failed", INVALID, value=b"\xc1junk")).to_json()["id"] is None
-    assert _found("ingest.failed", raw("p.ingest.failed", INVALID)).to_json()["id"] is None
+    assert found_letter("edits.failed", raw("p.edits.failed", INVALID, value=b"\xc1junk")).to_json()["id"] is None
+    assert found_letter("ingest.failed", raw("p.ingest.failed", INVALID)).to_json()["id"] is None
 
 
 def test_a_record_that_is_no_dead_letter_is_listed_as_one_that_is_broken() -> None:
-    found = _found("edits.rejected", raw("p.edits.rejected", None, value=None))
+    found = found_letter("edits.rejected", raw("p.edits.rejected", None, value=None))
     entry = found.to_json()
     assert (entry["kind"], entry["reason"], entry["source"]) == (None, None, None)
     assert "not a dead letter" in entry["error"]
@@ -73,7 +75,7 @@ def test_all_topics_come_in_the_order_of_the_stream() -> None:
 
 
 def test_kind_and_reason_are_looked_for() -> None:
-    found = _found("edits.failed", raw("p.edits.failed", POISON))
+    found = found_letter("edits.failed", raw("p.edits.failed", POISON))
     assert Filter(kind=DeadLetterKind.POISON, reason="exception").wants(found.letter)
     assert not Filter(kind=DeadLetterKind.INVALID).wants(found.letter)
     assert not Filter(reason="crash").wants(found.letter)

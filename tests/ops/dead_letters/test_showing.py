@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.dead_letters.reading import _found
+from ops.dead_letters.reading import found_letter
 from ops.dead_letters.showing import save_images, show, utc, verdict, window
 from schemas.edits import Edit
 from schemas.invalid import InvalidRecord
@@ -12,7 +12,7 @@ from tests.ops.dead_letters.letters import CAPTION, POISON, REJECTED, SCHEMA, ra
 
 
 def test_a_rejection_shows_its_scores_against_their_bounds() -> None:
-    text = "\n".join(show(_found("edits.rejected", raw("p.edits.rejected", REJECTED))))
+    text = "\n".join(show(found_letter("edits.rejected", raw("p.edits.rejected", REJECTED))))
     assert "dead letter p.edits.rejected/3/5" in text
     assert "reason   too_long" in text
     assert "input    p.captions/3/17" in text
@@ -22,7 +22,7 @@ def test_a_rejection_shows_its_scores_against_their_bounds() -> None:
 
 
 def test_a_failure_shows_its_traceback() -> None:
-    lines = list(show(_found("edits.failed", raw("p.edits.failed", POISON))))
+    lines = list(show(found_letter("edits.failed", raw("p.edits.failed", POISON))))
     assert "    ValueError: bad" in lines
     assert "  attempt  2" in lines
 
@@ -43,7 +43,7 @@ def test_a_trail_shows_models_scores_and_what_was_dropped() -> None:
     from schemas import codec, headers
 
     value = {"value": codec.encode(edit), "headers": ((headers.SCHEMA, b"edits/1"), *REJECTED.headers())}
-    text = "\n".join(show(_found("pairs.rejected", raw("p.pairs.rejected", None, **value))))
+    text = "\n".join(show(found_letter("pairs.rejected", raw("p.pairs.rejected", None, **value))))
     assert "passed edits 0.1.0 at 1970-01-01 00:00:00Z, settings d, 4 records in 0.250 s, seed 7" in text
     assert "  CaptionEditor: sketch 1" in text
     assert "  pass words: 3 in (1, inf)" in text
@@ -58,19 +58,21 @@ def test_nothing_from_a_topic_reaches_the_terminal_unescaped() -> None:
     given = {"value": codec.encode(value), "key": hostile.encode()}
     for letter in (REJECTED, POISON):
         headers = (SCHEMA, (hostile, hostile.encode()), *letter.headers())
-        for line in show(_found("edits.failed", raw("p.edits.failed", letter, headers=headers, **given))):
+        for line in show(found_letter("edits.failed", raw("p.edits.failed", letter, headers=headers, **given))):
             assert line.isprintable(), repr(line)
 
 
 def test_junk_is_shown_as_junk() -> None:
-    text = "\n".join(show(_found("edits.failed", raw("p.edits.failed", None, value=b"\xc1\xff", key=None, headers=()))))
+    text = "\n".join(
+        show(found_letter("edits.failed", raw("p.edits.failed", None, value=b"\xc1\xff", key=None, headers=())))
+    )
     assert "unreadable: no `dlq.source` header" in text
     assert "2 bytes of value, key none" in text
     assert "the input is no record: no `schema` header" in text
 
 
 def test_pictures_of_an_input_that_is_no_record_can_not_be_saved() -> None:
-    found = _found("edits.failed", raw("p.edits.failed", POISON, value=b"\xc1"))
+    found = found_letter("edits.failed", raw("p.edits.failed", POISON, value=b"\xc1"))
     with pytest.raises(InvalidRecord):
         list(save_images(found, None))  # type: ignore[arg-type]
 
