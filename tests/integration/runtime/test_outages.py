@@ -93,6 +93,7 @@ def test_a_broker_that_is_away_is_waited_for_and_then_given_up(stream: Stream) -
     assert worker.wait(40) == 1
     assert "waiting for the broker" in worker.log
     assert "kafka.bootstrap_servers" in worker.log
+    assert "Traceback" not in worker.log
 
 
 def test_somebody_else_at_the_brokers_address_is_a_wrong_setting(stream: Stream) -> None:
