@@ -777,6 +777,12 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
     _buffer: Any
     _pos: int
 
+    def __iter__(self) -> Any:
+        records = super().__iter__()
+        # A slice of bytes is a copy; that of a bytearray is one that has to be copied again to be bytes.
+        self._buffer = bytes(self._buffer)
+        return records
+
     def _read_msg(self) -> Any:
         buffer = self._buffer
         length, start = decode_varint(buffer, self._pos)
@@ -796,14 +802,14 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
         return kind(length, self.base_offset + offset_delta, timestamp, timestamp_type, key, value, headers)
 
 
-def _nullable_bytes(buffer: Any, position: int) -> tuple[bytes | None, int]:
+def _nullable_bytes(buffer: bytes, position: int) -> tuple[bytes | None, int]:
     size, position = decode_varint(buffer, position)
     if size < 0:
         return None, position
-    return bytes(buffer[position : position + size]), position + size
+    return buffer[position : position + size], position + size
 
 
-def _read_headers(buffer: Any, position: int) -> tuple[tuple[tuple[str, bytes], ...], int]:
+def _read_headers(buffer: bytes, position: int) -> tuple[tuple[tuple[str, bytes], ...], int]:
     """The headers that begin at `position` with their count, and where they end. A value that is null reads as empty.
 
     Most sizes take one byte, whose upper seven bits they are; calling a function for each would be half of the time.
@@ -821,7 +827,7 @@ def _read_headers(buffer: Any, position: int) -> tuple[tuple[tuple[str, bytes], 
         else:
             size, position = size >> 1, position + 1
         end = position + size
-        name = _header_name(bytes(buffer[position:end]))
+        name = _header_name(buffer[position:end])
         size = buffer[end]
         if size & 0x81:
             size, position = decode_varint(buffer, end)
@@ -829,7 +835,7 @@ def _read_headers(buffer: Any, position: int) -> tuple[tuple[tuple[str, bytes], 
         else:
             size, position = size >> 1, end + 1
         end = position + size
-        pairs.append((name, bytes(buffer[position:end])))
+        pairs.append((name, buffer[position:end]))
         position = end
     return tuple(pairs), position
 

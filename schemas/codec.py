@@ -65,7 +65,9 @@ def fields_of(value: bytes) -> Fields:
     """The fields of a record as they are, for who needs one or two of very many. Raises InvalidRecord."""
     fields = _unpack(value)
     if not isinstance(fields, dict):
-        raise InvalidRecord(InvalidReason.UNDECODABLE, f"the value is a msgpack {type(fields).__name__}, expected a map")
+        raise InvalidRecord(
+            InvalidReason.UNDECODABLE, f"the value is a msgpack {type(fields).__name__}, expected a map"
+        )
     return fields
 
 

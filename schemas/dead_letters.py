@@ -121,14 +121,25 @@ class DeadLetter:
     def parse(cls, headers: Headers) -> "DeadLetter":
         """What the headers of a dead letter say. Raises ValueError where they are not a dead letter's."""
 
+        # All at once: a header looked for one by one costs more than all that is in them.
+        found = dict(headers)
+
+        def optional(name: str) -> str | None:
+            value = found.get(name)
+            try:
+                return None if value is None else value.decode()
+            except UnicodeDecodeError:
+                return None
+
         def text(name: str) -> str:
-            value = text_header(headers, name)
+            value = optional(name)
             if value is None:
                 raise ValueError(f"no `{name}` header: not a dead letter of this stream")
             return value
 
         source, _, timestamp = text(SOURCE).rpartition("/")
-        error_class = text_header(headers, ERROR_CLASS)
+        error_class = optional(ERROR_CLASS)
+        candidates = optional(CANDIDATES)
         try:
             return cls(
                 kind=DeadLetterKind(text(KIND)),
@@ -139,15 +150,15 @@ class DeadLetter:
                 settings_digest=text(SETTINGS),
                 attempt=int(text(ATTEMPT)),
                 failed_at=float(text(FAILED_AT)),
-                detail=text_header(headers, DETAIL) or "",
+                detail=optional(DETAIL) or "",
                 scores=_ScoresModel.model_validate_json(text(SCORES)).root,
-                candidates=_CandidatesModel.model_validate_json(text_header(headers, CANDIDATES) or "[]").root,
+                candidates=_CandidatesModel.model_validate_json(candidates).root if candidates else (),
                 error=None
                 if error_class is None
                 else ErrorInfo(
                     class_name=error_class,
-                    message=text_header(headers, ERROR_MESSAGE) or "",
-                    traceback=text_header(headers, ERROR_TRACEBACK) or "",
+                    message=optional(ERROR_MESSAGE) or "",
+                    traceback=optional(ERROR_TRACEBACK) or "",
                 ),
             )
         except ValueError as error:

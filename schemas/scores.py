@@ -6,6 +6,7 @@ Scores and bounds are compared as float32, because the models compute in float32
 
 import math
 import struct
+from functools import lru_cache
 from typing import Self
 
 from pydantic import model_validator
@@ -13,6 +14,7 @@ from pydantic import model_validator
 from schemas.base import Frozen
 
 
+@lru_cache(maxsize=4_096)
 def float32(value: float) -> float:
     """The nearest float32, as a Python float; infinity for what lies beyond all of them."""
     try:

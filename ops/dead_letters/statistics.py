@@ -33,11 +33,8 @@ class Spread:
         self.least = min(self.least, value)
         self.most = max(self.most, value)
         self._buckets[self._rounded(value)] += 1
-        while len(self._buckets) > MAX_BUCKETS and self._digits > 1:
-            self._digits -= 1
-            finer, self._buckets = self._buckets, Counter()
-            for kept, count in finer.items():
-                self._buckets[self._rounded(kept)] += count
+        if len(self._buckets) > MAX_BUCKETS:
+            self._coarsen()
 
     def quantile(self, share: float) -> float:
         """The value that `share` of all values lie at or below. Raises ValueError where there is none."""
@@ -60,6 +57,13 @@ class Spread:
             share = (min(self.most, max(self.least, value)) - self.least) / width
             bins[min(BINS - 1, int(share * BINS))] += count
         return bins
+
+    def _coarsen(self) -> None:
+        while len(self._buckets) > MAX_BUCKETS and self._digits > 1:
+            self._digits -= 1
+            finer, self._buckets = self._buckets, Counter()
+            for kept, count in finer.items():
+                self._buckets[self._rounded(kept)] += count
 
     def _rounded(self, value: float) -> float:
         return float(f"{value:.{self._digits}g}")
