@@ -39,6 +39,20 @@ class Bounds(Frozen):
             raise ValueError(f"low {self.low} lies above high {self.high}")
         return self
 
+    def above(self, value: float) -> bool:
+        """Whether the window lies above the value."""
+        if self.low is None:
+            return False
+        found, bound = float32(value), float32(self.low)
+        return found < bound or (found == bound and not self.low_inclusive)
+
+    def below(self, value: float) -> bool:
+        """Whether the window lies below the value."""
+        if self.high is None:
+            return False
+        found, bound = float32(value), float32(self.high)
+        return found > bound or (found == bound and not self.high_inclusive)
+
     def measure(self, value: float) -> "Score":
         """The score of `value` against these bounds."""
         return Score(value=value, bounds=self)
@@ -53,20 +67,12 @@ class Score(Frozen):
     @property
     def too_low(self) -> bool:
         """Whether the value lies below the window."""
-        low = self.bounds.low
-        if low is None:
-            return False
-        value, bound = float32(self.value), float32(low)
-        return value < bound or (value == bound and not self.bounds.low_inclusive)
+        return self.bounds.above(self.value)
 
     @property
     def too_high(self) -> bool:
         """Whether the value lies above the window."""
-        high = self.bounds.high
-        if high is None:
-            return False
-        value, bound = float32(self.value), float32(high)
-        return value > bound or (value == bound and not self.bounds.high_inclusive)
+        return self.bounds.below(self.value)
 
     @property
     def passes(self) -> bool:
