@@ -19,7 +19,9 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "worker": LazyCommand("ops.cli.worker:worker", "Run one worker of a stage."),
     "up": LazyCommand("ops.cli.up:up", "Run all workers on this machine, restarted when they die."),
     "status": LazyCommand("ops.cli.status:status", "Show the funnel: what every worker made of its input."),
-    "dead-letters": LazyCommand("ops.cli.dead_letters:dead_letters", "What was rejected or failed: find it, understand it, send it again."),
+    "dead-letters": LazyCommand(
+        "ops.cli.dead_letters:dead_letters", "What was rejected or failed, why, and sent again."
+    ),
     "models": LazyCommand("ops.cli.models:models", "The models' weights: list, check, download."),
     "settings": LazyCommand("ops.cli.settings:settings", "Print the settings and where each came from."),
 }

@@ -13,8 +13,8 @@ from schemas.topics import INGEST
 INTRODUCTION = """\
 An input that does not make it lies as it was, byte for byte, in one of its worker's two dead-letter topics (after the
 prefix), with headers that say why. `imgdiff dead-letters list --stage boxes --reason pair_too_similar` lists them, `imgdiff
-dead-letters show pairs/3/17` tells everything about one: the scores against their bounds, the error, the record. [Dead letters](dead-letters.md) says how
-to try other thresholds on them, and how to send them again."""
+dead-letters show pairs/3/17` tells everything about one: the scores against their bounds, the error, the record. How to
+try other thresholds on them, and how to send them again, is said in [dead letters](dead-letters.md)."""
 
 REJECTED = """\
 Some reasons stand for what a stage weighed inside one input, such as a box among boxes. Those that were dropped lie
