@@ -109,7 +109,10 @@ def main(records: int, runs: int, bootstrap: str | None, side: str | None) -> No
 def bare_loop(settings: CommonSettings, records: int) -> None:
     """Consume, decode, encode, produce, commit: kafka-python and nothing else, one thread."""
     from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata
+    from kafka.record import default_records, memory_records
 
+    # `common.kafka` has the client read batches in a way of its own; here the client is as it comes.
+    memory_records.DefaultRecordBatch = default_records.DefaultRecordBatch
     names = Names(settings.prefix)
     consumer = KafkaConsumer(
         names.topic("captions"),
@@ -215,7 +218,7 @@ def _timed(side: str, servers: str, records: int) -> Run:
             env=environ,
             stderr=subprocess.DEVNULL,
         )
-        wall_s = _wait_for(settings, records)
+        wall_s = _wait_for(settings, records, process)
         if side == "worker":
             process.terminate()
         process.wait(60)
@@ -225,8 +228,8 @@ def _timed(side: str, servers: str, records: int) -> Run:
     return Run(wall_s, cpu_s, records)
 
 
-def _wait_for(settings: CommonSettings, records: int) -> float:
-    """Seconds from the first output to the last, told from the log's own timestamps."""
+def _wait_for(settings: CommonSettings, records: int, process: "subprocess.Popen[bytes]") -> float:
+    """Seconds from the first output to the last offset. Raises RuntimeError when the process ends before that."""
     names = Names(settings.prefix)
     partitions = [Partition(names.topic("edits"), index) for index in range(PARTITIONS)]
     with Admin(settings.kafka) as admin:
@@ -238,6 +241,8 @@ def _wait_for(settings: CommonSettings, records: int) -> float:
                 first = time.monotonic()
             if sum(c.offset for c in committed.values()) >= records:
                 return time.monotonic() - (first or time.monotonic())
+            if process.poll():
+                raise RuntimeError(f"the process of this side ended with {process.returncode}")
             time.sleep(0.02)
 
 
