@@ -118,8 +118,11 @@ class DeadLetter:
         return [(name, text.encode(errors="replace")) for name, text in texts.items()]
 
     @classmethod
-    def parse(cls, headers: Headers) -> "DeadLetter":
-        """What the headers of a dead letter say. Raises ValueError where they are not a dead letter's."""
+    def parse(cls, headers: Headers, *, with_candidates: bool = True) -> "DeadLetter":
+        """What the headers of a dead letter say. Raises ValueError where they are not a dead letter's.
+
+        The candidates take as long as all the rest: who needs none of them leaves them out.
+        """
 
         # All at once: a header looked for one by one costs more than all that is in them.
         found = dict(headers)
@@ -139,7 +142,7 @@ class DeadLetter:
 
         source, _, timestamp = text(SOURCE).rpartition("/")
         error_class = optional(ERROR_CLASS)
-        candidates = optional(CANDIDATES)
+        candidates = optional(CANDIDATES) if with_candidates else None
         try:
             return cls(
                 kind=DeadLetterKind(text(KIND)),

@@ -99,7 +99,7 @@ def stats(settings: SettingsOptions, *, chosen: FilterOptions, as_json: bool) ->
     from ops.dead_letters.statistics import Statistics
 
     counted = Statistics()
-    for found in find_letters(settings.layers().common(), chosen.filter()):
+    for found in find_letters(settings.layers().common(), chosen.filter(), with_candidates=False):
         counted.add(found)
     if as_json:
         print_json(counted.to_json())

@@ -81,7 +81,7 @@ class FoundLetter:
             return None
 
 
-def find_letters(settings: CommonSettings, wanted: Filter) -> Iterator[FoundLetter]:
+def find_letters(settings: CommonSettings, wanted: Filter, *, with_candidates: bool = True) -> Iterator[FoundLetter]:
     """The wanted dead letters, topic by topic in the order of the stream, and in each by partition and offset.
 
     Raises ConfigurationError when a topic does not exist.
@@ -89,7 +89,7 @@ def find_letters(settings: CommonSettings, wanted: Filter) -> Iterator[FoundLett
     names = Names(settings.prefix)
     for topic in wanted.topics():
         for record in read_to_end(settings.kafka, [names.topic(topic)]):
-            found = found_letter(topic, record)
+            found = found_letter(topic, record, with_candidates=with_candidates)
             if wanted.wants(found.letter):
                 yield found
 
@@ -139,11 +139,11 @@ def _one_partition(settings: CommonSettings, partition: Partition, offset: int) 
     return read_to_end(settings.kafka, [partition.topic], start=start)
 
 
-def found_letter(topic: str, record: ConsumedRecord) -> FoundLetter:
+def found_letter(topic: str, record: ConsumedRecord, *, with_candidates: bool = True) -> FoundLetter:
     """What a record of a dead-letter topic says; `topic` is its name without prefix."""
     stage = topic.rpartition(".")[0]
     at = SourceCoordinates(record.partition.topic, record.partition.index, record.offset)
     try:
-        return FoundLetter(stage, at, record, DeadLetter.parse(record.headers))
+        return FoundLetter(stage, at, record, DeadLetter.parse(record.headers, with_candidates=with_candidates))
     except ValueError as error:
         return FoundLetter(stage, at, record, None, str(error))
