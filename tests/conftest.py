@@ -33,7 +33,11 @@ LocalBroker(Path(sys.argv[1])).stop()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Takes our variables away: a developer's own settings must not change what the tests see."""
+    """Takes our variables away: a developer's own settings must not change what the tests see.
+
+    One thread for the arithmetic of each process: two processes with two threads each wait for one another on two cores.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
     config.stash[_BOOTSTRAP] = os.environ.get(_BOOTSTRAP_VARIABLE)
     for name in [name for name in os.environ if name.startswith("IMGDIFF_")]:
         del os.environ[name]
