@@ -310,8 +310,7 @@ if sys.argv[1] == "plain":
     from ultralytics import FastSAM
 else:
     from pathlib import Path
-    from common.models.fastsam import FastSamSegmenter, _Predictor
-from common.models.torch_device import dtype_of
+    from common.models.fastsam import FastSamSegmenter
     from common.models.weights import Weights
     from common.settings import ComputeSettings
     from tests.tiny.pictures import patches
