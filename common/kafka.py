@@ -438,18 +438,26 @@ class TransactionalProducer:
         )
 
     def commit(self) -> None:
-        """Raises KafkaError; whether the transaction took effect is then known only to the committed offsets."""
+        """Raises KafkaError; whether the transaction took effect is then known only to the committed offsets.
+
+        Raises ProducerFencedError where another producer has taken the transactional id.
+        """
         # Left to itself the client begins a flush at the first commit and never ends it: from then on every record counts
         # as due at once, whatever the linger.
         self._producer.flush()
+        self._raise_refusal()  # the commit would say that something has gone wrong, and not that we were fenced
         self._producer.commit_transaction()
-        for sent in self._pending:
-            if sent.failed():
-                raise KafkaError(f"a record of a committed transaction was refused: {sent.exception}")
+        self._raise_refusal()
         self._pending = []
 
     def abort(self) -> None:
         self._producer.abort_transaction()
+
+    def _raise_refusal(self) -> None:
+        """Raises the error that the first record which was refused was refused with."""
+        for sent in self._pending:
+            if sent.failed():
+                raise sent.exception
 
     def close(self, timeout_s: float = 1.0) -> None:
         self._producer.close(timeout=timeout_s)
