@@ -136,6 +136,7 @@ def bed(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
         yield Bed(stream, folder, workers)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SAID)
 def test_it_is_one_line_and_the_worker_ends_before_it_takes_a_record(bed: Bed, name: str) -> None:
     worker = bed.workers[name]
@@ -149,6 +150,7 @@ def test_it_is_one_line_and_the_worker_ends_before_it_takes_a_record(bed: Bed, n
         assert bed.stream.read(route.failed) == []
 
 
+@pytest.mark.long
 def test_the_payload_of_a_checkpoint_does_not_run(bed: Bed) -> None:
     assert bed.workers["malicious"].wait(DEADLINE_S) == 78
     assert not bed.target.exists()
@@ -156,6 +158,7 @@ def test_the_payload_of_a_checkpoint_does_not_run(bed: Bed) -> None:
     assert bed.target.exists(), "the trap itself works"
 
 
+@pytest.mark.long
 def test_a_worker_that_is_told_to_stop_while_its_models_load_does_so_at_once(bed: Bed) -> None:
     # It takes connections and never answers.
     with socket.create_server(("127.0.0.1", 0)) as silent:
