@@ -136,10 +136,16 @@ def _watch(
             progress.show(status)
             if fed:
                 result = feeding.result()
-                if not status.lag and not status.gaps():
+                if has_settled(status, result):
                     return status, result
             if patience.exhausted(status, fed=fed):
                 return status, _given_up(feeding, status)
+
+
+def has_settled(status: StreamStatus, ingested: IngestResult) -> bool:
+    """Whether everything that was fed has its outcome. A commit returns before its records can be read, so the stream may
+    look at rest because what was fed does not show yet."""
+    return status.ingested >= ingested.ingested and not status.lag and not status.gaps()
 
 
 class Patience:

@@ -11,8 +11,8 @@ import pytest
 
 from ops.demo import run
 from ops.demo.interrupt import Interrupt
-from ops.demo.run import SETTLE_S, STALL_S, DemoError, Patience, _check_alive, _given_up, _watch
-from ops.ingest.ingest import IngestResult
+from ops.demo.run import SETTLE_S, STALL_S, DemoError, Patience, _check_alive, _given_up, _watch, has_settled
+from ops.ingest.ingest import IngestResult, SourceResult
 from ops.status import DatasetStatus, StreamStatus, WorkerStatus
 from ops.supervisor import ProgramStatus, Supervisor
 from schemas.counters import Counters
@@ -102,3 +102,12 @@ def test_a_worker_that_dies_again_and_again_ends_the_run(monkeypatch: pytest.Mon
     states[0] = ProgramStatus("boxes.1", None, starts=6, deaths_in_a_row=5, last_lines=("boom",))
     with pytest.raises(DemoError, match=r"boxes\.1 died 5 times in a row: boom"):
         _check_alive(supervisor)
+
+
+def test_a_stream_that_does_not_show_yet_what_was_fed_has_not_settled() -> None:
+    """The commit of an ingest returns before its captions can be read: until then nothing waits, and nothing is missing."""
+    fed = IngestResult([SourceResult("digest", "captions.txt", 0, 2, 0, 2, complete=True)])
+    assert not has_settled(EMPTY, fed)
+    assert not has_settled(WAITING, fed)
+    assert has_settled(WHOLE, fed)
+    assert has_settled(EMPTY, IngestResult([]))
