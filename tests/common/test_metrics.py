@@ -118,7 +118,7 @@ def test_a_phase_takes_the_time_of_its_block_whether_it_fails_or_not() -> None:
         work()
     seconds = value(metrics, "imgdiff_phase_seconds_total", phase="stage")
     assert seconds is not None
-    assert 0.02 <= seconds < 1
+    assert seconds >= 0.02
     assert value(metrics, "imgdiff_phase_seconds_total", phase="commit") == 0
 
 

@@ -139,7 +139,7 @@ def test_a_second_order_to_stop_does_not_wait(supervisor: Supervisor, log: Log) 
     at_once.set()
     began = time.monotonic()
     assert not supervisor.stop(grace_s=60, at_once=at_once)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert log.of("child")[-1] == "told to stop at once: killed"
 
 

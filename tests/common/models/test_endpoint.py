@@ -189,11 +189,11 @@ def test_an_outage_is_transient_and_is_not_retried_here(serve: Serve, answer: An
 
 
 def test_no_answer_in_time_is_transient(serve: Serve) -> None:
-    server = serve(lambda body: says(echo(body), delay_s=1.0))
+    server = serve(lambda body: says(echo(body), delay_s=20.0))
     started = time.monotonic()
     with pytest.raises(TransientError, match=r"0\.1 s .*caption_editor\.options\.timeout_s"):
         editor(server, timeout_s=0.1).edit(REQUESTS[:2])
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 10
 
 
 def test_nobody_there_is_transient() -> None:

@@ -8,13 +8,15 @@ from tests.integration.kit import Stream, journal, wait_until
 
 PROBE = "tests.integration.probe"
 BATCH_S = 8.0
+LONG_BATCH_S = 60.0
+"""So long that nobody who waits for it can be taken for somebody who is only slow."""
 
 
 def test_without_a_drain_budget_a_newcomer_works_at_once(stream: Stream) -> None:
     notes = stream.folder / "journal"
     stream.produce_captions(["a dog"] * 64)
     busy = {
-        "PROBE_DELAY_S": str(BATCH_S),
+        "PROBE_DELAY_S": str(LONG_BATCH_S),
         "PROBE_JOURNAL": str(notes),
         "IMGDIFF_EDITS__BATCH_SIZE": "16",
         "IMGDIFF_RUNTIME__DRAIN_BUDGET_S": "0",
@@ -23,12 +25,12 @@ def test_without_a_drain_budget_a_newcomer_works_at_once(stream: Stream) -> None
     wait_until("the first batch began", lambda: len(journal(notes)) >= 1)
 
     newcomer = stream.start(PROBE, **busy)
-    wait_until("the newcomer joined", lambda: "http port" in newcomer.log, 10, 0.02)
-    joined = time.time()
-    wait_until("the newcomer works", lambda: newcomer.process.pid in {n["pid"] for n in journal(notes)}, 30, 0.02)
+    wait_until(
+        "the newcomer works", lambda: newcomer.process.pid in {n["pid"] for n in journal(notes)}, LONG_BATCH_S / 2
+    )
 
-    assert time.time() - joined < 2.0
     assert first.process.poll() is None
+    assert [n for n in journal(notes) if n["pid"] == first.process.pid and n["what"] == "end"] == []
     first.kill()
     newcomer.kill()
 
@@ -39,12 +41,9 @@ def test_with_the_default_budget_the_batch_commits_first_and_nothing_is_done_twi
     busy = {"PROBE_DELAY_S": str(BATCH_S), "PROBE_JOURNAL": str(notes), "IMGDIFF_EDITS__BATCH_SIZE": "16"}
     first = stream.start(PROBE, **busy)
     wait_until("the first batch began", lambda: len(journal(notes)) >= 1)
-    began = journal(notes)[0]["at"]
 
     newcomer = stream.start(PROBE, **busy)
     wait_until("the newcomer works", lambda: newcomer.process.pid in {n["pid"] for n in journal(notes)}, 40, 0.02)
-    newcomer_began = next(n["at"] for n in journal(notes) if n["pid"] == newcomer.process.pid)
-    assert newcomer_began < float(began) + BATCH_S + 2.5
     stream.settle("edits", "captions", 90)
 
     begun = Counter(identity for note in journal(notes) if note["what"] == "begin" for identity in note["ids"])
@@ -57,7 +56,7 @@ def test_with_the_default_budget_the_batch_commits_first_and_nothing_is_done_twi
 
 def test_idle_members_are_not_stopped_by_a_busy_one(stream: Stream) -> None:
     notes = stream.folder / "journal"
-    slow = stream.start(PROBE, PROBE_DELAY_S=str(BATCH_S), PROBE_JOURNAL=str(notes))
+    slow = stream.start(PROBE, PROBE_DELAY_S=str(LONG_BATCH_S), PROBE_JOURNAL=str(notes))
     idle = stream.start(PROBE, PROBE_JOURNAL=str(notes))
     wait_until("both have partitions", lambda: "assigned " in slow.log and "assigned " in idle.log, 30)
     time.sleep(1.5)
@@ -65,13 +64,13 @@ def test_idle_members_are_not_stopped_by_a_busy_one(stream: Stream) -> None:
     wait_until("the slow one has begun", lambda: slow.process.pid in {n["pid"] for n in journal(notes)}, 10)
 
     newcomer = stream.start(PROBE)  # makes the group rebalance while the slow one is busy
-    wait_until("the newcomer joined", lambda: "http port" in newcomer.log, 10, 0.02)
+    wait_until("the newcomer joined", lambda: "http port" in newcomer.log, 30)
     before = sum(n["pid"] == idle.process.pid for n in journal(notes))
     stream.produce_captions(["a cat"] * 64, start=64)
     wait_until(
         "the idle one goes on meanwhile",
         lambda: sum(n["pid"] == idle.process.pid for n in journal(notes)) > before,
-        BATCH_S / 2,
+        LONG_BATCH_S / 2,
     )
     for worker in (slow, idle, newcomer):
         worker.kill()

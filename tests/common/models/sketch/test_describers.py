@@ -117,4 +117,4 @@ def test_a_delay_is_waited_for_once_a_call() -> None:
     slow = SketchRegionDescriber(delay_s=0.05)
     start = time.monotonic()
     slow.describe_regions([])
-    assert 0.05 <= time.monotonic() - start < 1
+    assert time.monotonic() - start >= 0.05
