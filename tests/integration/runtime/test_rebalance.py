@@ -25,9 +25,8 @@ def test_without_a_drain_budget_a_newcomer_works_at_once(stream: Stream) -> None
     wait_until("the first batch began", lambda: len(journal(notes)) >= 1)
 
     newcomer = stream.start(PROBE, **busy)
-    wait_until(
-        "the newcomer works", lambda: newcomer.process.pid in {n["pid"] for n in journal(notes)}, LONG_BATCH_S / 2
-    )
+    # Less than the default drain budget, which is half of that batch.
+    wait_until("the newcomer works", lambda: newcomer.process.pid in {n["pid"] for n in journal(notes)}, 20)
 
     assert first.process.poll() is None
     assert [n for n in journal(notes) if n["pid"] == first.process.pid and n["what"] == "end"] == []
