@@ -22,6 +22,7 @@ class FilterOptions:
     """What the command line says about which dead letters are meant."""
 
     stage: str | None = None
+    caption: str | None = None
     kind: str | None = None
     reason: str | None = None
     error_class: str | None = None
@@ -45,6 +46,7 @@ class FilterOptions:
         conditions = [_parsed("--where", text, parse_where) for text in self.where]
         found = Filter(
             stage=self.stage,
+            caption=self.caption,
             kind=None if self.kind is None else DeadLetterKind(self.kind),
             reason=self.reason,
             error_class=self.error_class,
@@ -62,6 +64,7 @@ def filter_options(command: Callable[..., R]) -> Callable[..., R]:
     """Give a command the options that choose dead letters; it gets them as `chosen`."""
 
     @click.option("--stage", metavar="STAGE", help="Only those of one worker, or of ingest.")
+    @click.option("--caption", metavar="ID", help="Only those that come from the caption with this id.")
     @click.option("--kind", type=click.Choice(KINDS), help="Only those of one kind.")
     @click.option("--reason", metavar="REASON", help="Only those with this reason.")
     @click.option(

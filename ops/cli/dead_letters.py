@@ -35,8 +35,9 @@ dead_letters.add_command(purge)
 def list_(settings: SettingsOptions, *, chosen: FilterOptions, limit: int | None, as_json: bool) -> None:
     """List dead letters, topic by topic, oldest first by partition and offset.
 
-    With --json one object per line: stage, kind, reason, id of the input, scores with their bounds, source (where the
-    input lies), failed_at (seconds since 1970) and error.
+    A line says when the input ended, where it lies (that is what `show` takes), which caption it comes from, and why.
+    With --json one object per line: stage, kind, reason, id of the input, caption_id, scores with their bounds, source
+    (where the input lies), failed_at (seconds since 1970) and error.
     """
     from ops.cli.output import print_json
     from ops.dead_letters.reading import first_letters
@@ -227,11 +228,13 @@ def _print_lines(found: "Iterable[FoundLetter]") -> None:
 
 def _line(each: "FoundLetter") -> str:
     from ops.dead_letters.showing import utc, verdict
+    from schemas.ids import MAX_ID_LENGTH
 
+    caption = (each.caption_id or "-")[:MAX_ID_LENGTH]
     if each.letter is None:
-        return f"{'?':<20} {each.at}  unreadable: {each.problem}"
+        return f"{'?':<20}  {each.at}  {caption}  unreadable: {each.problem}"
     letter = each.letter
     failing = [f"{name} {verdict(score)}" for name, score in letter.scores.items() if not score.passes]
     why = "; ".join(filter(None, [*failing, each.error or letter.detail]))
     what = f"{each.stage} {letter.kind} {letter.reason}"
-    return f"{utc(letter.failed_at)}  {letter.source}  {what}" + (f": {why}" if why else "")
+    return f"{utc(letter.failed_at)}  {letter.source}  {caption}  {what}" + (f": {why}" if why else "")

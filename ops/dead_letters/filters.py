@@ -1,4 +1,4 @@
-"""Which dead letters somebody means: by stage, kind, reason, class of error, time, place and scores."""
+"""Which dead letters somebody means: by stage, caption, kind, reason, class of error, time, place and scores."""
 
 import re
 from collections.abc import Mapping
@@ -32,11 +32,13 @@ class OffsetRange:
 class Filter:
     """Which dead letters are wanted; None means any.
 
-    `partition` and `offsets` are those of the input, as a list shows them. `since` and `until` are seconds since the
-    epoch, `since` among them: when the input ended.
+    `caption` is the id of the caption that the input comes from, which is its key. `partition` and `offsets` are those
+    of the input, as a list shows them. `since` and `until` are seconds since the epoch, `since` among them: when the
+    input ended.
     """
 
     stage: str | None = None
+    caption: str | None = None
     kind: DeadLetterKind | None = None
     reason: str | None = None
     error_class: str | None = None
@@ -57,10 +59,15 @@ class Filter:
             and (self.kind is None or (self.kind is DeadLetterKind.REJECTED) == (ending == "rejected"))
         ]
 
-    def wants(self, letter: DeadLetter | None) -> bool:
-        """Whether this one of its topics is wanted. None is one whose headers are broken: wanted only where any is."""
+    def wants(self, letter: DeadLetter | None, key: bytes | None) -> bool:
+        """Whether this one of its topics is wanted, with the key of its input.
+
+        None is one whose headers are broken: wanted where its stage and caption are all that is asked for.
+        """
+        if self.caption is not None and key != self.caption.encode(errors="surrogateescape"):
+            return False
         if letter is None:
-            return self == Filter(stage=self.stage)
+            return self == Filter(stage=self.stage, caption=self.caption)
         return (
             self.kind in {None, letter.kind}
             and self.reason in {None, letter.reason}

@@ -30,7 +30,7 @@ def plan_purge(common: CommonSettings, wanted: Filter) -> Sequence[PartitionPurg
         open_, before, covered, behind = dict[int, bool](), dict[int, int](), dict[int, int](), dict[int, int]()
         for record in read_to_end(common.kafka, [topic]):
             index = record.partition.index
-            if wanted.wants(found_letter(name, record).letter):
+            if wanted.wants(found_letter(name, record).letter, record.key):
                 if open_.setdefault(index, True):
                     before[index] = record.offset + 1
                     covered[index] = covered.get(index, 0) + 1

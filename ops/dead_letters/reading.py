@@ -43,14 +43,15 @@ class FoundLetter:
         letter = self.letter
         if letter is None:
             return {
-                "stage": self.stage, "kind": None, "reason": None, "id": self._id(), "scores": {}, "source": None,
-                "failed_at": None, "error": self.problem,
+                "stage": self.stage, "kind": None, "reason": None, "id": self._id(), "caption_id": self.caption_id,
+                "scores": {}, "source": None, "failed_at": None, "error": self.problem,
             }  # fmt: skip
         return {
             "stage": self.stage,
             "kind": str(letter.kind),
             "reason": letter.reason,
             "id": self._id(),
+            "caption_id": self.caption_id,
             "scores": {
                 name: {"value": score.value, **score.bounds.model_dump(mode="json"), "passes": score.passes}
                 for name, score in letter.scores.items()
@@ -63,6 +64,14 @@ class FoundLetter:
             "failed_at": letter.failed_at,
             "error": self.error,
         }
+
+    @property
+    def caption_id(self) -> str | None:
+        """The id of the caption that the input comes from: its key. None where that is no text."""
+        try:
+            return None if self.raw.key is None else self.raw.key.decode()
+        except UnicodeDecodeError:
+            return None
 
     @property
     def error(self) -> str | None:
@@ -90,7 +99,7 @@ def find_letters(settings: CommonSettings, wanted: Filter, *, with_candidates: b
     for topic in wanted.topics():
         for record in read_to_end(settings.kafka, [names.topic(topic)]):
             found = found_letter(topic, record, with_candidates=with_candidates)
-            if wanted.wants(found.letter):
+            if wanted.wants(found.letter, record.key):
                 yield found
 
 

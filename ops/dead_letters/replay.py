@@ -228,7 +228,7 @@ class Replay:
             batch.scanned += 1
             batch.offsets[record.partition] = record.offset + 1
             found = found_letter(self._names.plain_topic(record.partition.topic), record)
-            if wanted.wants(found.letter) and self._take(found, log, job, batch) and left is not None:
+            if wanted.wants(found.letter, record.key) and self._take(found, log, job, batch) and left is not None:
                 left -= 1
             if len(batch.copies) >= size or batch.size >= BATCH_BYTES or batch.scanned >= SCANNED:
                 yield batch

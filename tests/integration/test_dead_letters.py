@@ -35,8 +35,9 @@ def caption(number: int) -> Caption:
 
 
 def dead_letter(
-    stream: Stream, topic: str, record: Record | bytes, source: str, *, reason: str, kind: DeadLetterKind, **more: Any
-) -> Message:
+    stream: Stream, topic: str, record: Record | bytes, source: str, *, reason: str, kind: DeadLetterKind,
+    key: bytes = b"k", **more: Any,
+) -> Message:  # fmt: skip
     coordinates = SourceCoordinates.parse(f"{stream.prefix}.{source}")
     letter = DeadLetter(
         kind=kind, reason=reason, source=coordinates, source_timestamp=1.0, worker="w/1", settings_digest="d",
@@ -45,7 +46,7 @@ def dead_letter(
     schema = [] if isinstance(record, bytes) else [(headers.SCHEMA, record.schema_name().encode())]
     return Message(
         topic=stream.names.topic(topic),
-        key=b"k",
+        key=key,
         value=record if isinstance(record, bytes) else codec.encode(record),
         headers=[*schema, *letter.headers()],
         partition=coordinates.partition,
@@ -55,7 +56,7 @@ def dead_letter(
 def rejected(stream: Stream, number: int, source: str, reason: str = "unchanged") -> Message:
     return dead_letter(
         stream, "edits.rejected", caption(number), source, reason=reason, kind=DeadLetterKind.REJECTED,
-        scores={"added_words": Bounds(high=8).measure(number)},
+        key=f"k{number}".encode(), scores={"added_words": Bounds(high=8).measure(number)},
     )  # fmt: skip
 
 
@@ -85,6 +86,7 @@ def test_a_list_in_order_filtered_and_limited(stream: Stream, capsys: pytest.Cap
         "kind": "rejected",
         "reason": "too_long",
         "id": "c9",
+        "caption_id": "k9",
         "scores": {
             "added_words": {
                 "value": 9.0, "low": None, "high": 8.0, "low_inclusive": False, "high_inclusive": False, "passes": False,
@@ -96,6 +98,8 @@ def test_a_list_in_order_filtered_and_limited(stream: Stream, capsys: pytest.Cap
     }  # fmt: skip
     assert [entry["error"] for entry in everything[4:]] == ["ValueError: boom", "junk"]
     assert listed(capsys, "--reason", "too_long") == [everything[2]]
+    assert listed(capsys, "--caption", "k9") == [everything[2]]
+    assert listed(capsys, "--caption", "c9") == []
     assert listed(capsys, "--kind", "poison") == [everything[4]]
     assert listed(capsys, "--stage", "edits", "--limit", "2") == everything[:2]
     assert listed(capsys, "--stage", "pairs") == []
@@ -106,7 +110,7 @@ def test_a_list_for_people_is_a_line_each(stream: Stream, capsys: pytest.Capture
     stream.produce([rejected(stream, 9, "captions/1/0", reason="too_long")])
     assert main(["dead-letters", "list"]) == 0
     assert capsys.readouterr().out == (
-        f"1970-01-01 00:00:02Z  {stream.prefix}.captions/1/0  edits rejected too_long: "
+        f"1970-01-01 00:00:02Z  {stream.prefix}.captions/1/0  k9  edits rejected too_long: "
         "added_words 9 too high for (-inf, 8)\n"
     )
     assert main(["dead-letters", "list", "--stage", "qa"]) == 0

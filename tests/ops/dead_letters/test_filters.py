@@ -12,6 +12,7 @@ from schemas.dead_letters import DeadLetter, DeadLetterKind
 from tests.ops.dead_letters.letters import INVALID, POISON, REJECTED
 
 LETTERS = (REJECTED, POISON, INVALID)
+KEYS = {REJECTED.reason: b"c1", POISON.reason: b"c2", INVALID.reason: b"\xff"}
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,9 @@ LETTERS = (REJECTED, POISON, INVALID)
     [
         (Filter(), LETTERS),
         (Filter(kind=DeadLetterKind.INVALID), (INVALID,)),
+        (Filter(caption="c2"), (POISON,)),
+        (Filter(caption="c2", kind=DeadLetterKind.REJECTED), ()),
+        (Filter(caption="\udcff"), (INVALID,)),
         (Filter(reason="too_long"), (REJECTED,)),
         (Filter(error_class="ValueError"), (POISON,)),
         (Filter(error_class="Error"), ()),
@@ -33,22 +37,24 @@ LETTERS = (REJECTED, POISON, INVALID)
     ],
 )
 def test_all_parts_of_a_filter_have_to_agree(wanted: Filter, found: tuple[DeadLetter, ...]) -> None:
-    assert tuple(letter for letter in LETTERS if wanted.wants(letter)) == found
+    assert tuple(letter for letter in LETTERS if wanted.wants(letter, KEYS[letter.reason])) == found
 
 
 def test_a_class_is_known_with_and_without_its_module() -> None:
     assert POISON.error is not None
     letter = replace(POISON, error=replace(POISON.error, class_name="torch.cuda.OutOfMemoryError"))
-    assert Filter(error_class="OutOfMemoryError").wants(letter)
-    assert Filter(error_class="torch.cuda.OutOfMemoryError").wants(letter)
-    assert not Filter(error_class="MemoryError").wants(letter)
+    assert Filter(error_class="OutOfMemoryError").wants(letter, None)
+    assert Filter(error_class="torch.cuda.OutOfMemoryError").wants(letter, None)
+    assert not Filter(error_class="MemoryError").wants(letter, None)
 
 
 def test_one_with_broken_headers_is_wanted_only_where_any_is() -> None:
-    assert Filter().wants(None)
-    assert Filter(stage="boxes").wants(None)
-    assert not Filter(since=0.0).wants(None)
-    assert not Filter(where=parse_where("not a < 1")).wants(None)
+    assert Filter().wants(None, b"c1")
+    assert Filter(stage="boxes").wants(None, b"c1")
+    assert Filter(caption="c1").wants(None, b"c1")
+    assert not Filter(caption="c2").wants(None, b"c1")
+    assert not Filter(since=0.0).wants(None, b"c1")
+    assert not Filter(where=parse_where("not a < 1")).wants(None, b"c1")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ def test_a_rejection_in_json() -> None:
         "kind": "rejected",
         "reason": "too_long",
         "id": "c1",
+        "caption_id": "c1",
         "scores": {
             "added_words": {
                 "value": 11.0,
@@ -45,13 +46,18 @@ def test_an_input_that_does_not_decode_has_no_id() -> None:
     assert found_letter("ingest.failed", raw("p.ingest.failed", INVALID)).to_json()["id"] is None
 
 
+@pytest.mark.parametrize("key", [None, b"\xff"])
+def test_a_key_that_is_no_text_names_no_caption(key: bytes | None) -> None:
+    assert found_letter("edits.failed", raw("p.edits.failed", INVALID, key=key)).to_json()["caption_id"] is None
+
+
 def test_a_record_that_is_no_dead_letter_is_listed_as_one_that_is_broken() -> None:
     found = found_letter("edits.rejected", raw("p.edits.rejected", None, value=None))
     entry = found.to_json()
     assert (entry["kind"], entry["reason"], entry["source"]) == (None, None, None)
     assert "not a dead letter" in entry["error"]
-    assert Filter().wants(found.letter)
-    assert not Filter(reason="too_long").wants(found.letter)
+    assert Filter().wants(found.letter, b"c1")
+    assert not Filter(reason="too_long").wants(found.letter, b"c1")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +82,6 @@ def test_all_topics_come_in_the_order_of_the_stream() -> None:
 
 def test_kind_and_reason_are_looked_for() -> None:
     found = found_letter("edits.failed", raw("p.edits.failed", POISON))
-    assert Filter(kind=DeadLetterKind.POISON, reason="exception").wants(found.letter)
-    assert not Filter(kind=DeadLetterKind.INVALID).wants(found.letter)
-    assert not Filter(reason="crash").wants(found.letter)
+    assert Filter(kind=DeadLetterKind.POISON, reason="exception").wants(found.letter, b"c1")
+    assert not Filter(kind=DeadLetterKind.INVALID).wants(found.letter, b"c1")
+    assert not Filter(reason="crash").wants(found.letter, b"c1")
