@@ -56,7 +56,8 @@ def delete_stream(settings: CommonSettings) -> None:
     """Delete the stream's topics and groups with all that is in them. Only for a broker of one's own."""
     names = Names(settings.prefix)
     with Admin(settings.kafka) as admin:
-        admin.delete_groups([names.group(route.worker) for route in ROUTES])
+        replays = [group for group in admin.groups() if names.is_replay_group(group)]
+        admin.delete_groups([*(names.group(route.worker) for route in ROUTES), *replays])
         existing = admin.partition_counts()
         admin.delete_topics([topic.name for topic in wanted_topics(settings) if topic.name in existing])
 

@@ -11,6 +11,7 @@ MAX_DEAD_LETTER_BYTES = 5 * 1024 * 1024
 CAPTIONS = "captions"
 INGEST_PROGRESS = "ingest-progress"
 INGEST = "ingest"
+REPLAY = "replay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,15 @@ class Names:
 
     def group(self, worker: str) -> str:
         return f"{self.prefix}.{worker}"
+
+    def replay_group(self, worker: str, job: str) -> str:
+        """The group of one job that sends a worker's dead letters again; it keeps where the job stands."""
+        return self.group(f"{REPLAY}.{worker}.{job}")
+
+    def is_replay_group(self, group: str) -> bool:
+        """Whether a group of the cluster is that of a replay of this stream, whatever the job."""
+        head, _, job = group.rpartition(".")
+        return bool(job) and any(head == self.group(f"{REPLAY}.{route.worker}") for route in ROUTES)
 
     def transactional_id(self, worker: str, instance: str) -> str:
         return f"{self.prefix}.{worker}.{instance}"

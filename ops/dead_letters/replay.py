@@ -38,7 +38,7 @@ from schemas.codec import MAX_RECORD_BYTES
 from schemas.dead_letters import ATTEMPT, DeadLetter, input_headers
 from schemas.replays import Replayed, ReplayJob
 from schemas.scores import Bounds
-from schemas.topics import ROUTES, Names, Route
+from schemas.topics import REPLAY, ROUTES, Names, Route
 
 T = TypeVar("T")
 
@@ -49,7 +49,6 @@ BATCH_BYTES = 8 * 1024 * 1024
 SCANNED = 20_000
 """The most dead letters that are looked at before what they came to is committed."""
 PAUSE_S = 0.1
-REPLAY = "replay"
 
 
 class InterruptedReplayError(Exception):
@@ -331,7 +330,7 @@ class Replay:
         }
 
     def _group(self, job: ReplayJob) -> str:
-        return self._names.group(f"{REPLAY}.{self._route.worker}.{job.id}")
+        return self._names.replay_group(self._route.worker, job.id)
 
     def _count_partitions(self) -> dict[str, int]:
         wanted = [*self._dead_letters, self._names.topic(self._route.reads), self._names.topic(self._route.replayed)]

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -19,6 +20,7 @@ from ops.cli.main import main
 from ops.dead_letters.filters import Filter
 from ops.dead_letters.replay import Refusal, Replay, ReplayRequest, ReplayResult
 from ops.dead_letters.replay_log import ReplayLog, replayed_total
+from ops.topics import delete_stream
 from schemas import codec, headers
 from schemas.captions import Caption
 from schemas.dead_letters import ATTEMPT, PREFIX, DeadLetter, DeadLetterKind
@@ -275,6 +277,22 @@ def test_only_beginnings_that_the_filter_covers_are_deleted(stream: Stream, caps
     assert sorted(numbers(stream.read("edits.rejected"))) == [8, 10, 11]
     assert purged(capsys, 0, "--kind", "rejected", "--yes")["deleted"] == 3
     assert purged(capsys, 0, "--kind", "rejected", "--yes")["deleted"] == 0
+
+
+def test_a_stream_that_is_deleted_leaves_no_group_behind(broker: str, tmp_path: Path) -> None:
+    mine = Stream(broker, f"gone-{uuid4().hex[:8]}", tmp_path, partitions=PARTITIONS).create()
+    longer = Stream(broker, f"{mine.prefix}.replay", tmp_path, partitions=PARTITIONS).create()
+    for stream in (mine, longer):
+        stream.produce([letter(stream, 0)])
+        replay(stream)
+    delete_stream(mine.settings)
+
+    with Admin(mine.settings.kafka) as admin:
+        left = [name for name in (*admin.groups(), *admin.partition_counts()) if name.startswith(mine.prefix)]
+    assert left
+    assert all(name.startswith(longer.prefix + ".") for name in left), left
+    assert any(longer.names.is_replay_group(name) for name in left)
+    delete_stream(longer.settings)
 
 
 @pytest.mark.parametrize(
