@@ -6,7 +6,7 @@ upload is complete.
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import IO, Any, cast
 from uuid import uuid4
@@ -105,6 +105,23 @@ class Storage:
         except BaseException:
             self._forget(aside)
             raise
+
+    def write_lightly(self, path: str, data: bytes) -> None:
+        """As `write`, for a small file that is written often: it outlives this process, but perhaps not the machine's power,
+        after which it may be absent or empty."""
+        if not self.local:
+            self.write(path, data)
+            return
+        aside = self._full(f"{PurePosixPath(path).parent}/.{PurePosixPath(path).name}.{uuid4().hex}")
+        with self._translated(path):
+            try:
+                with _open_below(self._root, aside) as file:
+                    file.write(data)
+                os.replace(aside, self._full(path))
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(aside)
+                raise
 
     @contextmanager
     def writing(self, path: str) -> Iterator[IO[bytes]]:
