@@ -1,5 +1,6 @@
 """`imgdiff ingest`: captions into the stream, each exactly once."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -76,6 +77,7 @@ def ingest(
         raise click.UsageError("--watch reads whole new files: it does not go with --source, --limit or --again")
 
     from common.runtime.exits import ExitCode
+    from common.runtime.faults import Faults
     from ops.ingest.ingest import InterruptedIngestError, ingest_files, watch_folder
     from ops.ingest.readers import WrongFileError
     from ops.ingest.settings import IngestSettings
@@ -88,6 +90,7 @@ def ingest(
     section = IngestSettings.model_validate(
         section.model_dump() | {key: value for key, value in flags.items() if value is not None}
     )
+    faults = Faults.from_environment(os.environ, INGEST)
     say = _say_nothing if as_json else click.echo
     refused = _Refused()
     try:
@@ -101,6 +104,7 @@ def ingest(
                     finished=lambda source: say(_summary(source)),
                     refused=refused,
                     report=report,
+                    faults=faults,
                 )
             else:
                 result = ingest_files(
@@ -112,6 +116,7 @@ def ingest(
                     limit=limit,
                     stopping=stopping,
                     report=report,
+                    faults=faults,
                 )
                 for source in result.sources:
                     say(_summary(source))

@@ -16,6 +16,7 @@ from typing import TypeVar
 from common.kafka import Admin, KafkaError, Message, ProducerFencedError, TransactionalProducer
 from common.runtime.errors import ConfigurationError
 from common.runtime.exits import FencedError
+from common.runtime.faults import Faults, Step
 from common.settings import CommonSettings, settings_digest
 from ops.deadline import within
 from ops.ingest.batches import batches
@@ -98,12 +99,14 @@ class Ingest:
         *,
         stopping: Callable[[], bool] = never,
         report: Callable[[SourceProgress], None] = no_report,
+        faults: Faults | None = None,
     ) -> None:
         """Raises ConfigurationError when no broker answers or the topics are not there."""
         self._common = common
         self._section = section
         self._stopping = stopping
         self._report = report
+        self._faults = faults or Faults([])
         self._names = Names(common.prefix)
         self._worker = f"{INGEST}/{version('imgdiff')}"
         self._check_topics()
@@ -182,7 +185,7 @@ class Ingest:
             source, lambda: TransactionalProducer(self._common.kafka, transactional_id, runtime.transaction_timeout_s)
         )
         try:
-            yield _Writer(producer, lambda action: self._guarded(source, action))
+            yield _Writer(producer, lambda action: self._guarded(source, action), self._faults)
         finally:
             producer.close()
 
@@ -221,19 +224,25 @@ class Ingest:
 class _Writer:
     """Writes messages, all of them or none."""
 
-    def __init__(self, producer: TransactionalProducer, guarded: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(
+        self, producer: TransactionalProducer, guarded: Callable[[Callable[[], None]], None], faults: Faults
+    ) -> None:
         self._producer = producer
         self._guarded = guarded
+        self._faults = faults
 
     def write(self, messages: Sequence[Message]) -> None:
         self._guarded(lambda: self._transact(messages))
 
     def _transact(self, messages: Sequence[Message]) -> None:
         self._producer.begin()
+        self._faults.reached(Step.AFTER_BEGIN)
         try:
             for message in messages:
                 self._producer.send(message)
+            self._faults.reached(Step.AFTER_SENDS)
             self._producer.commit()
+            self._faults.reached(Step.AFTER_COMMIT)
         except ProducerFencedError:
             raise
         except KafkaError:
@@ -270,10 +279,11 @@ def watch_folder(
     finished: Callable[[SourceResult], None],
     refused: Callable[[WrongFileError], None],
     report: Callable[[SourceProgress], None] = no_report,
+    faults: Faults | None = None,
 ) -> IngestResult:
     """Ingest the files that come to be in a folder, until `stopping` says so. A file that can not be read is `refused`."""
     watched = WatchedFolder(folder, section.watch_settled_s)
-    ingest = Ingest(common, section, stopping=stopping, report=report)
+    ingest = Ingest(common, section, stopping=stopping, report=report, faults=faults)
     results = []
     while not stopping():
         for path in watched.ready(time.monotonic()):
@@ -299,6 +309,7 @@ def ingest_files(
     limit: int | None = None,
     stopping: Callable[[], bool] = never,
     report: Callable[[SourceProgress], None] = no_report,
+    faults: Faults | None = None,
 ) -> IngestResult:
     """Ingest files (`-`: standard input) one after the other; all of them are looked at before anything is written.
 
@@ -306,7 +317,7 @@ def ingest_files(
     """
     if name is not None and len(paths) != 1:
         raise WrongFileError(f"--source: found {len(paths)} files, expected one: a name stands for one source")
-    ingest = Ingest(common, section, stopping=stopping, report=report)
+    ingest = Ingest(common, section, stopping=stopping, report=report, faults=faults)
     sources = [ingest.open(path, name) for path in paths]
     results = []
     for source in sources:

@@ -16,6 +16,7 @@ import pytest
 from common.kafka import ConsumedRecord, Message, TransactionalProducer, read_to_end
 from common.runtime.errors import ConfigurationError
 from common.runtime.exits import FencedError
+from common.runtime.faults import Step
 from ops.ingest.ingest import Ingest, IngestResult, InterruptedIngestError, SourceProgress, ingest_files
 from ops.ingest.progress import ingested_captions
 from ops.ingest.readers import WrongFileError
@@ -236,6 +237,17 @@ def test_what_a_killed_ingest_left_open_is_undone(stream: Stream, tmp_path: Path
     result = ingest(stream, path, section=IngestSettings())
     assert 0 < result.sources[0].skipped < 3_000
     assert positions(stream) == list(range(3_000))
+
+
+def test_killed_at_its_own_steps(stream: Stream, tmp_path: Path) -> None:
+    path = text_file(tmp_path, 20)
+    stream.environ["IMGDIFF_INGEST__BATCH_SIZE"] = "4"
+    for step in (Step.AFTER_BEGIN, Step.AFTER_SENDS, Step.AFTER_COMMIT):
+        stream.environ["IMGDIFF_FAULT"] = f"ingest:{step}:2:SIGKILL"
+        assert command(stream, str(path)).returncode == -signal.SIGKILL, step
+    del stream.environ["IMGDIFF_FAULT"]
+    assert command(stream, str(path)).returncode == 0
+    assert positions(stream) == list(range(20))
 
 
 def test_a_transaction_that_another_ingest_left_open_hides_no_progress(stream: Stream, tmp_path: Path) -> None:
