@@ -43,5 +43,5 @@ $(VENV)/.local: $(VENV)/bin/python pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,dev,models,fastsam,endpoint,quantized]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,dev,models,fastsam,endpoint,quantized,s3]'
 	@touch $@ $(VENV)/.local

@@ -47,15 +47,25 @@ class Blobs:
         self._storage = Storage(settings.url, settings.options, "blobs.url")
 
     def initialise(self) -> None:
-        """Make the store where there is none yet. For explicit set-up only, never for a running worker."""
-        if self._sentinel() is None:
-            self._storage.create_folder(IMAGES)
-            self._storage.create_folder("")
-            self._storage.write(SENTINEL, SENTINEL_CONTENT)
+        """Make the store where there is none yet. For explicit set-up only, never for a running worker.
+
+        Raises ConfigurationError when the place refuses us, or is a bucket that does not exist.
+        """
+        with self._storage.setting_up():
+            if self._sentinel() is None:
+                self._storage.create_folder(IMAGES)
+                self._storage.create_folder("")
+                self._storage.write(SENTINEL, SENTINEL_CONTENT)
 
     def check(self) -> None:
-        """See at a worker's start that the store is there. Raises ConfigurationError when it was never initialised."""
-        found = self._sentinel()
+        """See at a worker's start that the store is there, lets us in, and says of a picture that is absent that it is.
+
+        Raises ConfigurationError when it does not, or was never initialised.
+        """
+        with self._storage.setting_up():
+            found = self._sentinel()
+            # S3 refuses to say that an object is absent to who may not list the bucket.
+            self._storage.size(_path("0" * 64))
         if found is None:
             raise ConfigurationError(
                 f"setting `blobs.url`: no store of pictures at {self._settings.url}: no file `{SENTINEL}` in it; "

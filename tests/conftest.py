@@ -10,11 +10,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
 from ops.broker.local import LocalBroker
+
+if TYPE_CHECKING:
+    from tests.s3_server import Place, S3Server
 
 JARS = Path(__file__).parent.parent / ".imgdiff" / "jars"
 """Downloaded once per checkout, and shared with `make demo`."""
@@ -68,6 +72,39 @@ def broker(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 def prefix() -> str:
     """A stream prefix that no other test has: topics, groups and transactional ids of its own."""
     return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator["S3Server"]:
+    """A real S3 over HTTP, started when the first test asks for it."""
+    from tests.s3_server import S3Server
+
+    server = S3Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: "S3Server") -> "Place":
+    """A place in a bucket of the test's own."""
+    from tests.s3_server import Place
+
+    return Place(f"s3://{s3_server.make_bucket()}/below", s3_server.options())
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> "Place":
+    """Each kind of place that files may lie in: what holds for one holds for all."""
+    from tests.s3_server import Place
+
+    match request.param:
+        case "folder":
+            return Place(str(tmp_path / "place"))
+        case "memory":
+            return Place(f"memory://{uuid4().hex}")
+        case _:
+            found: Place = request.getfixturevalue("s3")
+            return found
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -21,11 +20,12 @@ from common.runtime.errors import ConfigurationError, TransientError
 from common.settings import BlobSettings
 from schemas.images import ImageRef
 from schemas.invalid import InvalidReason, InvalidRecord
+from tests.s3_server import Place
 
 
-@pytest.fixture(params=["folder", "object store"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobSettings:
-    return BlobSettings(url=str(tmp_path / "blobs") if request.param == "folder" else f"memory://{uuid4().hex}")
+@pytest.fixture
+def store(place: Place) -> BlobSettings:
+    return BlobSettings(url=place.url, options=dict(place.options))
 
 
 @pytest.fixture

@@ -60,12 +60,16 @@ class ShardStore:
         self.url = url
 
     def initialise(self) -> None:
-        """Make the folders where there are none yet. For a worker's start."""
-        if self._storage.size(SENTINEL) is None:
-            self._storage.create_folder(PENDING)
-            self._storage.create_folder(DATA)
-            self._storage.create_folder("")
-            self._storage.write(SENTINEL, b"A dataset of imgdiff, layout 1.\n")
+        """Make the folders where there are none yet. For a worker's start.
+
+        Raises ConfigurationError when the place refuses us, or is a bucket that does not exist.
+        """
+        with self._storage.setting_up():
+            if self._storage.size(SENTINEL) is None:
+                self._storage.create_folder(PENDING)
+                self._storage.create_folder(DATA)
+                self._storage.create_folder("")
+                self._storage.write(SENTINEL, b"A dataset of imgdiff, layout 1.\n")
 
     def write_pending(self, token: str, samples: Sequence[Sample]) -> None:
         """Write a shard that is on disk when this returns, and counts for nothing until it is committed and moved."""

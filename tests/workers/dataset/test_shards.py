@@ -14,14 +14,10 @@ from hypothesis import strategies as st
 from common.runtime.errors import ConfigurationError, TransientError
 from common.storage import Storage
 from schemas.counters import ShardMark
+from tests.s3_server import Place
 from tests.workers.dataset.samples import samples
 from workers.dataset.schema import Sample
 from workers.dataset.shards import SENTINEL, ShardInTheWayError, ShardLostError, ShardStore, shard_name
-
-
-@pytest.fixture(params=["folder", "object store"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "dataset") if request.param == "folder" else f"memory://{uuid4().hex}"
 
 
 @pytest.fixture
@@ -29,10 +25,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "dataset"
 
 
-def opened(url: str | Path) -> ShardStore:
-    store = ShardStore(str(url), {})
+def opened(place: Place | Path) -> ShardStore:
+    place = place if isinstance(place, Place) else Place(str(place))
+    store = ShardStore(place.url, place.options)
     store.initialise()
     return store
+
+
+def somewhere() -> Place:
+    return Place(f"memory://{uuid4().hex}")
 
 
 def token() -> str:
@@ -52,12 +53,16 @@ def offsets(store: ShardStore) -> list[int]:
     return found
 
 
-def pending(url: str) -> list[str]:
-    return Storage(url, {}, "dataset.url").names("pending")
+def storage(place: Place) -> Storage:
+    return Storage(place.url, place.options, "dataset.url")
 
 
-def test_a_shard_counts_once_it_is_moved(url: str) -> None:
-    store = opened(url)
+def pending(place: Place) -> list[str]:
+    return storage(place).names("pending")
+
+
+def test_a_shard_counts_once_it_is_moved(place: Place) -> None:
+    store = opened(place)
     rows = samples(120, 130)
     mark = mark_of(rows, token())
     store.write_pending(mark.token, rows)
@@ -65,11 +70,11 @@ def test_a_shard_counts_once_it_is_moved(url: str) -> None:
     store.finish(mark)
     assert store.shards() == ["part-00003-000000000120-000000000130.parquet"]
     assert offsets(store) == list(range(120, 131))
-    assert pending(url) == []
+    assert pending(place) == []
 
 
-def test_finishing_may_be_repeated_by_anybody(url: str) -> None:
-    first, second = opened(url), opened(url)
+def test_finishing_may_be_repeated_by_anybody(place: Place) -> None:
+    first, second = opened(place), opened(place)
     rows = samples(0, 4)
     mark = mark_of(rows, token())
     first.write_pending(mark.token, rows)
@@ -78,27 +83,26 @@ def test_finishing_may_be_repeated_by_anybody(url: str) -> None:
     assert offsets(first) == list(range(5))
 
 
-def test_a_copy_whose_source_was_not_deleted_is_finished() -> None:
-    url = f"memory://{uuid4().hex}"
-    store = opened(url)
+def test_a_copy_whose_source_was_not_deleted_is_finished(place: Place) -> None:
+    store = opened(place)
     rows = samples(0, 4)
     mark = mark_of(rows, token())
     store.write_pending(mark.token, rows)
-    storage = Storage(url, {}, "dataset.url")
-    storage.write(f"data/{mark.name}", storage.read(f"pending/{mark.token}.parquet"))
+    files = storage(place)
+    files.write(f"data/{mark.name}", files.read(f"pending/{mark.token}.parquet"))
     store.finish(mark)
-    assert pending(url) == []
+    assert pending(place) == []
     assert offsets(store) == list(range(5))
 
 
-def test_a_lost_shard_is_an_alarm(url: str) -> None:
-    store = opened(url)
+def test_a_lost_shard_is_an_alarm(place: Place) -> None:
+    store = opened(place)
     with pytest.raises(ShardLostError, match="part-00003-000000000000-000000000004"):
         store.finish(mark_of(samples(0, 4), token()))
 
 
-def test_another_streams_shard_is_never_overwritten(url: str) -> None:
-    store = opened(url)
+def test_another_streams_shard_is_never_overwritten(place: Place) -> None:
+    store = opened(place)
     rows = samples(0, 4)
     mark = mark_of(rows, token())
     store.write_pending(mark.token, rows)
@@ -111,18 +115,18 @@ def test_another_streams_shard_is_never_overwritten(url: str) -> None:
     assert offsets(store) == list(range(5))
 
 
-def test_a_writer_deletes_only_its_own(url: str) -> None:
-    mine, theirs = opened(url), opened(url)
+def test_a_writer_deletes_only_its_own(place: Place) -> None:
+    mine, theirs = opened(place), opened(place)
     my_token, their_token = token(), token()
     mine.write_pending(my_token, samples(0, 1))
     theirs.write_pending(their_token, samples(0, 2))
     mine.discard(my_token)
     mine.discard(my_token)
-    assert pending(url) == [f"{their_token}.parquet"]
+    assert pending(place) == [f"{their_token}.parquet"]
 
 
-def test_a_write_that_fails_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = opened(url)
+def test_a_write_that_fails_leaves_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(place)
 
     def rows_then_disk_full(*_: object) -> Iterator[list[Sample]]:
         yield samples(0, 0)
@@ -131,7 +135,7 @@ def test_a_write_that_fails_leaves_nothing(url: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("workers.dataset.shards._row_groups", rows_then_disk_full)
     with pytest.raises(TransientError, match="No space left on device"):
         store.write_pending(token(), samples(0, 1))
-    assert pending(url) == []
+    assert pending(place) == []
 
 
 def test_a_folder_that_is_gone_is_an_outage_not_a_loss(folder: Path) -> None:
@@ -155,8 +159,8 @@ def test_a_folder_that_is_gone_is_an_outage_not_a_loss(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", ["../../etc/passwd", "x", "0" * 31, ""])
-def test_marks_from_outside_never_become_other_paths(url: str, bad: str) -> None:
-    store = opened(url)
+def test_marks_from_outside_never_become_other_paths(place: Place, bad: str) -> None:
+    store = opened(place)
     with pytest.raises(ValueError, match="shard token"):
         store.finish(ShardMark(token=bad, name=shard_name(0, 0, 0)))
     with pytest.raises(ValueError, match="shard name"):
@@ -242,31 +246,31 @@ def after(sink: Sink) -> None:
 
 
 @pytest.mark.parametrize("steps", range(21))
-def test_killed_between_any_two_steps(url: str, steps: int) -> None:
+def test_killed_between_any_two_steps(place: Place, steps: int) -> None:
     group = Group()
-    after(Sink(opened(url), group, steps))
-    after(Sink(opened(url), group, 1_000))
-    assert offsets(opened(url)) == list(range(len(ROWS)))
+    after(Sink(opened(place), group, steps))
+    after(Sink(opened(place), group, 1_000))
+    assert offsets(opened(place)) == list(range(len(ROWS)))
 
 
 @settings(deadline=None, max_examples=20)
 @given(lives=st.lists(st.integers(0, 9), max_size=4))
 def test_killed_again_and_again(lives: list[int]) -> None:
-    url = f"memory://{uuid4().hex}"
+    place = somewhere()
     group = Group()
     for steps in [*lives, 1_000]:
-        after(Sink(opened(url), group, steps))
-    assert offsets(opened(url)) == list(range(len(ROWS)))
+        after(Sink(opened(place), group, steps))
+    assert offsets(opened(place)) == list(range(len(ROWS)))
 
 
 @settings(deadline=None, max_examples=20)
 @given(asleep_after=st.integers(0, 14), successor=st.integers(0, 20), then=st.integers(0, 3))
 def test_a_sink_that_wakes_after_another_took_over(asleep_after: int, successor: int, then: int) -> None:
-    url = f"memory://{uuid4().hex}"
+    place = somewhere()
     group = Group()
-    sleeper = Sink(opened(url), group, asleep_after)
+    sleeper = Sink(opened(place), group, asleep_after)
     after(sleeper)
-    after(Sink(opened(url), group, successor))
+    after(Sink(opened(place), group, successor))
     # It wakes where it stopped: in front of a move, or with a shard to commit.
     sleeper.steps = 1_000
     if sleeper.mark is not None:
@@ -278,5 +282,5 @@ def test_a_sink_that_wakes_after_another_took_over(asleep_after: int, successor:
             pass
         else:
             assert sleeper.generation == group.generation, "only the owner commits"
-    after(Sink(opened(url), group, 1_000))
-    assert offsets(opened(url)) == list(range(len(ROWS)))
+    after(Sink(opened(place), group, 1_000))
+    assert offsets(opened(place)) == list(range(len(ROWS)))
