@@ -193,6 +193,11 @@ class ComputeSettings(Section):
     quantization: Literal["8bit", "4bit"] | None = None
     """Load the language models in 8 or 4 bits (bitsandbytes); other models go on in `dtype`."""
 
+    @property
+    def language_numbers(self) -> str:
+        """What the language models compute in, for the trail."""
+        return self.dtype if self.quantization is None else f"{self.dtype}, {self.quantization}"
+
 
 class WeightsSettings(Section):
     """Where weights lie on this machine, and what they have to be."""

@@ -22,7 +22,6 @@ from common.models.torch_device import device_of, dtype_of, to_device
 from common.models.weights import Weights
 from common.runtime.errors import ConfigurationError
 from common.settings import ComputeSettings
-from schemas.trail import ModelId
 
 _Asked = tuple[Image.Image, Sequence[str]]
 """A picture with the texts that it is held against."""
@@ -52,7 +51,9 @@ class BlipItcMatcher:
 
         Raises ConfigurationError where the weights are missing, broken or of another architecture.
         """
-        self.identity = _identity(weights, compute, f"{images_per_call} images and {texts_per_call} texts per call")
+        self.identity = weights.identity(
+            "ImageTextMatcher", compute.dtype, f"{images_per_call} images and {texts_per_call} texts per call"
+        )
         self._blip = _Blip(weights, compute)
         self.model = self._blip.model
         self._images_per_call = images_per_call
@@ -105,7 +106,9 @@ class BlipItmMatcher:
 
         Raises ConfigurationError where the weights are missing, broken or of another architecture.
         """
-        self.identity = _identity(weights, compute, f"{images_per_call} images and {pairs_per_call} pairs per call")
+        self.identity = weights.identity(
+            "ImageTextMatcher", compute.dtype, f"{images_per_call} images and {pairs_per_call} pairs per call"
+        )
         self._blip = _Blip(weights, compute)
         self.model = self._blip.model
         self._images_per_call = images_per_call
@@ -177,12 +180,6 @@ class _Blip:
 
 def _picked(cosines: Sequence[float], columns: dict[str, int], texts: Sequence[str]) -> list[ItcCosine]:
     return [ItcCosine(cosines[columns[text]]) for text in texts]
-
-
-def _identity(weights: Weights, compute: ComputeSettings, shape: str) -> ModelId:
-    return ModelId(
-        role="ImageTextMatcher", id=weights.id, revision=weights.revision, variant=f"{compute.dtype}, {shape}"
-    )
 
 
 def _load(weights: Weights, dtype: torch.dtype, device: torch.device) -> Any:

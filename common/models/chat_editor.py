@@ -15,7 +15,6 @@ from common.models.torch_device import device_of, dtype_of, to_device
 from common.models.weights import Weights
 from common.runtime.errors import ConfigurationError
 from common.settings import ComputeSettings
-from schemas.trail import ModelId
 
 _WARM_UP = EditRequest("A dog sits on a sofa.", seed=0)
 
@@ -69,8 +68,7 @@ class ChatCaptionEditor:
         self._ends = frozenset(end if isinstance(end, list) else [end])
         context = getattr(self._model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         self._longest = None if context is None else int(context) - decoding.max_new_tokens
-        numbers = ", ".join(part for part in (compute.dtype, compute.quantization) if part)
-        self.identity = ModelId(role=self.role, id=weights.id, revision=weights.revision, variant=numbers)
+        self.identity = weights.identity(self.role, compute.language_numbers)
 
     def warm_up(self) -> None:
         """One reply: kernels are chosen and memory is taken.

@@ -24,7 +24,6 @@ from common.models.torch_device import device_of, dtype_of, to_device
 from common.models.weights import Weights
 from common.runtime.errors import ConfigurationError
 from common.settings import ComputeSettings
-from schemas.trail import ModelId
 
 QUICK_GELU_VIT_B_32 = "ViT-B-32-quickgelu"
 
@@ -58,7 +57,7 @@ class ClipImageEncoder:
         images_per_call: PositiveInt = 128,
     ) -> None:
         """Raises ConfigurationError where the weights are missing, broken, or of another architecture than `model`."""
-        self.identity = _identity("ImageEncoder", weights, compute, images_per_call)
+        self.identity = weights.identity("ImageEncoder", compute.dtype, f"{images_per_call} per call")
         self._device = device_of(compute)
         architecture = _architecture(weights, model)
         clip = _load(weights, architecture, dtype_of(compute))
@@ -98,7 +97,7 @@ class ClipTextEncoder:
         texts_per_call: PositiveInt = 256,
     ) -> None:
         """Raises ConfigurationError where the weights are missing, broken, or of another architecture than `model`."""
-        self.identity = _identity("TextEncoder", weights, compute, texts_per_call)
+        self.identity = weights.identity("TextEncoder", compute.dtype, f"{texts_per_call} per call")
         self._device = device_of(compute)
         architecture = _architecture(weights, model)
         clip = _load(weights, architecture, dtype_of(compute))
@@ -117,10 +116,6 @@ class ClipTextEncoder:
         """Shape (len(texts), d), rows normalised in float32."""
         tokens = (self._tokenizer(list(part)) for part in micro_batches(texts, self._texts_per_call))
         return _embedded(tokens, self.tower.encode_text, self._device, self._length)
-
-
-def _identity(role: str, weights: Weights, compute: ComputeSettings, per_call: int) -> ModelId:
-    return ModelId(role=role, id=weights.id, revision=weights.revision, variant=f"{compute.dtype}, {per_call} per call")
 
 
 @torch.inference_mode()

@@ -24,7 +24,6 @@ from common.models.weights import Weights
 from common.runtime.errors import ConfigurationError
 from common.settings import ComputeSettings
 from schemas.geometry import Box
-from schemas.trail import ModelId
 
 # Ultralytics reads these once, while it is imported, and acts on them at once: it looks two hosts up to see whether it is
 # online, which telemetry, downloads and pip need, and it writes a settings file into the home folder. Nobody reads that
@@ -78,12 +77,7 @@ class FastSamSegmenter:
         Raises ConfigurationError where the weights are missing, broken, of another architecture, or ask for more than
         the classes of a model when they are unpickled.
         """
-        self.identity = ModelId(
-            role="Segmenter",
-            id=weights.id,
-            revision=weights.revision,
-            variant=f"{compute.dtype}, {images_per_call} per call",
-        )
+        self.identity = weights.identity("Segmenter", compute.dtype, f"{images_per_call} per call")
         self._image_size = image_size
         self._swap_channels = swap_channels
         self._images_per_call = images_per_call

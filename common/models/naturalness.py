@@ -19,7 +19,6 @@ from common.models.torch_device import device_of, dtype_of, to_device
 from common.models.weights import Weights
 from common.runtime.errors import ConfigurationError
 from common.settings import ComputeSettings
-from schemas.trail import ModelId
 
 _FIRST_TOKEN = Decoding(max_new_tokens=1)
 
@@ -82,13 +81,7 @@ class ChatNaturalnessJudge:
         self._yes, self._no = sorted(yes - no), sorted(no - yes)
         # A template that does not fit shows here, and not in the first batch.
         self._inputs([Image.new("RGB", (64, 64))])
-        numbers = compute.dtype if compute.quantization is None else f"{compute.dtype}, {compute.quantization}"
-        self.identity = ModelId(
-            role="NaturalnessJudge",
-            id=weights.id,
-            revision=weights.revision,
-            variant=f"{numbers}, {images_per_call} per call",
-        )
+        self.identity = weights.identity("NaturalnessJudge", compute.language_numbers, f"{images_per_call} per call")
 
     def warm_up(self) -> None:
         """One full micro-batch of the usual size on a GPU."""

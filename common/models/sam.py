@@ -20,7 +20,6 @@ from common.models.torch_device import device_of, dtype_of
 from common.models.weights import Weights
 from common.settings import ComputeSettings
 from schemas.geometry import Box
-from schemas.trail import ModelId
 
 
 class SamSegmenter:
@@ -47,12 +46,7 @@ class SamSegmenter:
 
         Raises ConfigurationError where the weights are missing, broken or of another architecture.
         """
-        self.identity = ModelId(
-            role="Segmenter",
-            id=weights.id,
-            revision=weights.revision,
-            variant=f"{compute.dtype}, {points_per_batch} points per batch",
-        )
+        self.identity = weights.identity("Segmenter", compute.dtype, f"{points_per_batch} points per batch")
         device = device_of(compute)
         with loading(weights, "config.json"):
             model, info = AutoModelForMaskGeneration.from_pretrained(

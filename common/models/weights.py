@@ -16,6 +16,7 @@ from common.models.digests import Digests
 from common.models.lock import LockedFile, LockedModel, read_lock
 from common.runtime.errors import ConfigurationError
 from common.settings import WeightsSettings, WeightsSource
+from schemas.trail import ModelId
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,10 @@ class Weights:
         if not path.is_file():
             raise ConfigurationError(f"weights of {self.id}: {path} is missing")
         return path
+
+    def identity(self, role: str, *variant: str) -> ModelId:
+        """How a model of these files shows in the trail. `variant`: the numbers it computes in, the shape of its batches."""
+        return ModelId(role=role, id=self.id, revision=self.revision, variant=", ".join(variant))
 
 
 class OtherRevisionError(ConfigurationError):

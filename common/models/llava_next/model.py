@@ -121,8 +121,7 @@ class LlavaNext:
 
 def identity(role: str, weights: Weights, compute: ComputeSettings, kv_bytes: int) -> ModelId:
     """How a describer shows in the trail. The bound on the cache is in it because it shapes the batches."""
-    numbers = compute.dtype if compute.quantization is None else f"{compute.dtype}, {compute.quantization}"
-    return ModelId(role=role, id=weights.id, revision=weights.revision, variant=f"{numbers}, kv {kv_bytes}")
+    return weights.identity(role, compute.language_numbers, f"kv {kv_bytes}")
 
 
 def _head_dim(text: Any) -> int:

@@ -18,7 +18,6 @@ from common.models.torch_device import device_of, dtype_of
 from common.models.weights import Weights
 from common.runtime.errors import ConfigurationError, DeviceLostError, OutOfMemoryError, translated
 from common.settings import ComputeSettings
-from schemas.trail import ModelId
 
 _MOST_PAIRS = 16
 """As many records as a stage works on at once by default: in a larger call there would be more padding than pairs."""
@@ -130,12 +129,7 @@ class PromptToPromptGenerator:
 
     def _shape(self, pairs: int) -> None:
         self._pairs = pairs
-        self.identity = ModelId(
-            role="PairGenerator",
-            id=self._weights.id,
-            revision=self._weights.revision,
-            variant=self._named(pairs),
-        )
+        self.identity = self._weights.identity("PairGenerator", self._named(pairs))
 
     def _named(self, pairs: int) -> str:
         number = "1 pair" if pairs == 1 else f"{pairs} pairs"
