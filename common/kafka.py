@@ -6,29 +6,37 @@ transactions), no reuse of a producer after a failed transaction (it would send 
 """
 
 import socket
+import ssl
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Protocol
+from functools import lru_cache, wraps
+from typing import Any, Protocol, TypeVar, cast
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
+    AuthorizationError,
     CommitFailedError,
     CorruptRecordError,
     FencedInstanceIdError,
+    GroupAuthorizationFailedError,
+    IllegalSaslStateError,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     ProducerFencedError,
     RetriableError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     UnsupportedCodecError,
+    UnsupportedSaslMechanismError,
 )
-from kafka.net.selector import KernelEvent
+from kafka.net.connection import KafkaConnection
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import KernelEvent, NetworkSelector
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record import memory_records
 from kafka.record.default_records import ControlRecord, DefaultRecord, DefaultRecordBatch
@@ -36,6 +44,7 @@ from kafka.record.util import decode_varint
 from kafka.structs import MemberState
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from common.refusals import Refusal, Step
 from common.runtime.errors import BrokerUnreachableError, ConfigurationError
 from common.settings import KafkaSettings
 from schemas.topics import MAX_DEAD_LETTER_BYTES
@@ -56,8 +65,11 @@ __all__ = [
     "RebalanceListener",
     "TopicConfig",
     "TransactionalProducer",
+    "greet",
     "read_to_end",
 ]
+
+AdminMethod = TypeVar("AdminMethod", bound=Callable[..., Any])
 
 HEARTBEAT_MS = 500
 """At the default of 3 s a newcomer waits 4 to 6 s for its partitions, at 500 ms about 1 s (kafka.md, top)."""
@@ -77,6 +89,11 @@ FETCH_MAX_BYTES = 8 * 1024 * 1024
 REQUEST_TIMEOUT_MS = 10_000
 BACKOFF_MAX_MS = 2_000
 DRAIN_POLL_S = 0.02
+
+GREETINGS = 2
+"""How often a broker has to hang up before that counts as its answer."""
+GREETING_PAUSE_S = 1.0
+GREETING_TIMEOUT_S = 10.0
 
 BATCH_OVERHEAD_BYTES = 128
 """More than the 61 bytes of a batch and the at most 36 of a record around key, value and headers (format version 2)."""
@@ -235,6 +252,8 @@ class GroupConsumer:
         """What has arrived. After an exception the consumer must never be polled again: close it and build another."""
         try:
             polled = self._consumer.poll(timeout_ms=int(timeout_s * 1_000), max_records=max_records)
+        except AuthorizationError as error:
+            raise _forbidden(self._settings, error) from error
         except UnsupportedCodecError as error:
             raise ConfigurationError(
                 f"topic {self._topic} has compressed records that can not be read here: {error}; install what reads them "
@@ -397,9 +416,13 @@ class TransactionalProducer:
             **client_config(settings),
         )
         self._pending: list[Any] = []
+        self._settings = settings
         try:
             # Fences a predecessor with the same id and settles what it left open.
             self._producer.init_transactions()
+        except AuthorizationError as error:
+            self._producer.close(timeout=1)
+            raise _forbidden(settings, error, f"WRITE transactional id {transactional_id}") from error
         except BaseException:
             self._producer.close(timeout=1)
             raise
@@ -457,19 +480,36 @@ class TransactionalProducer:
         """Raises the error that the first record which was refused was refused with."""
         for sent in self._pending:
             if sent.failed():
+                if isinstance(sent.exception, AuthorizationError):
+                    raise _forbidden(self._settings, sent.exception) from sent.exception
                 raise sent.exception
 
     def close(self, timeout_s: float = 1.0) -> None:
         self._producer.close(timeout=timeout_s)
 
 
-_again_while_settling = retry(
-    retry=retry_if_exception_type(RetriableError),
-    stop=stop_after_delay(REQUEST_TIMEOUT_MS / 1_000),
-    wait=wait_fixed(0.2),
-    reraise=True,
-)
-"""A coordinator that is still loading, or being elected, answers with an error that passes by itself."""
+def _told_of_rights(method: AdminMethod) -> AdminMethod:
+    """What the access lists do not allow is a ConfigurationError."""
+
+    @wraps(method)
+    def guarded(admin: "Admin", *arguments: Any, **named: Any) -> Any:
+        try:
+            return method(admin, *arguments, **named)
+        except AuthorizationError as error:
+            raise _forbidden(admin.settings, error) from error
+
+    return cast(AdminMethod, guarded)
+
+
+def _again_while_settling(method: AdminMethod) -> AdminMethod:
+    """A coordinator that is still loading, or being elected, answers with an error that passes by itself."""
+    again = retry(
+        retry=retry_if_exception_type(RetriableError),
+        stop=stop_after_delay(REQUEST_TIMEOUT_MS / 1_000),
+        wait=wait_fixed(0.2),
+        reraise=True,
+    )
+    return _told_of_rights(cast(AdminMethod, again(method)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,8 +526,9 @@ class Admin:
     """What operators' commands and workers ask of the cluster. Close it after use (it is a context manager)."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        if not reachable(settings):
-            raise _no_answer(settings)
+        """Raises ConfigurationError naming the setting that the cluster refuses, BrokerUnreachableError where nobody is."""
+        greet(settings)
+        self.settings = settings
         try:
             self._admin = KafkaAdminClient(client_id="imgdiff-admin", **client_config(settings))
         except (KafkaTimeoutError, KafkaConnectionError) as error:
@@ -501,6 +542,26 @@ class Admin:
 
     def close(self) -> None:
         self._admin.close()
+
+    @_again_while_settling
+    def require_rights(self, topics: Mapping[str, str], group: str) -> None:
+        """Raises ConfigurationError unless this user may do with each topic what is given for it (READ or WRITE), and read
+        in the group. A cluster without access lists allows everything."""
+        missing = []
+        for topic in self._describe_topics(sorted(topics)):
+            operation, allowed = topics[topic["name"]], topic["authorized_operations"]
+            unseen = topic["error_code"] == TopicAuthorizationFailedError.errno
+            if unseen or (allowed is not None and operation not in allowed):
+                missing.append(f"{operation} topic {topic['name']}")
+        try:
+            described = self._admin.describe_groups([group])[group]["authorized_operations"]
+            readable = described is None or "READ" in described
+        except GroupAuthorizationFailedError:
+            readable = False
+        if not readable:
+            missing.append(f"READ group {group}")
+        if missing:
+            raise _forbidden(self.settings, what=", ".join(missing))
 
     def partition_counts(self) -> dict[str, int]:
         """All topics of the cluster with their number of partitions."""
@@ -530,6 +591,7 @@ class Admin:
             for topic in existing
         }
 
+    @_told_of_rights
     def create_topics(self, topics: Sequence[TopicConfig]) -> None:
         """Raises KafkaError where one exists already."""
         if not topics:
@@ -547,6 +609,7 @@ class Admin:
             wait_for_metadata=True,
         )
 
+    @_told_of_rights
     def delete_topics(self, names: Sequence[str]) -> None:
         """Delete topics and all that is in them."""
         if names:
@@ -658,6 +721,7 @@ def read_to_end(
     `behind_open` asks to wait for its end. Raises KafkaTimeoutError when nothing comes for `silence_s` although the end
     was not reached.
     """
+    greet(settings)
     consumer = KafkaConsumer(
         enable_auto_commit=False,
         isolation_level="read_committed" if committed_only else "read_uncommitted",
@@ -671,8 +735,9 @@ def read_to_end(
         for topic in topics:
             indexes = consumer.partitions_for_topic(topic)
             if indexes is None:
+                unseen = "" if settings.sasl_plain_username is None else f", or {_user(settings)} may not read it"
                 raise ConfigurationError(
-                    f"topic {topic} does not exist: create the topics with `imgdiff topics create`"
+                    f"topic {topic} does not exist{unseen}: create the topics with `imgdiff topics create`"
                 )
             partitions = [Partition(topic, index) for index in sorted(indexes)]
             # Asked for all at once: most partitions are empty, and each question is a way to the broker and back.
@@ -684,6 +749,8 @@ def read_to_end(
                 end = min(last[partition], (ends or last).get(partition, last[partition]))
                 if begin < end:
                     yield from _read_partition(consumer, partition, silence_s, begin, end)
+    except AuthorizationError as error:
+        raise _forbidden(settings, error) from error
     finally:
         consumer.close(autocommit=False, timeout_ms=2_000)
 
@@ -721,24 +788,119 @@ def _read_partition(
             )
 
 
-def reachable(settings: KafkaSettings, timeout_s: float = 1.0) -> bool:
+def reachable(settings: KafkaSettings) -> bool:
     """Whether anybody listens at one of the bootstrap servers."""
-    for server in settings.bootstrap_servers.split(","):
-        host, _, port = server.strip().rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout_s).close()
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
+    return any(_listens(server) for server in settings.bootstrap_servers.split(","))
 
 
-def _no_answer(settings: KafkaSettings) -> ConfigurationError:
-    """A wrong password shows as silence only; somebody who listens and does not answer is the sign of it."""
+def _listens(server: str, timeout_s: float = 1.0) -> bool:
+    host, _, port = server.strip().rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout_s).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def greet(settings: KafkaSettings) -> None:
+    """Connect, log in and ask a first question, as every client does at its start, so that a refusal is told as such.
+
+    Raises ConfigurationError naming the setting that is refused, BrokerUnreachableError where nobody answers.
+    """
+    _check_files(settings)
+    servers = [server for server in map(str.strip, settings.bootstrap_servers.split(",")) if _listens(server)]
+    refusals: list[Refusal] = []
+    for _ in range(GREETINGS if servers else 0):
+        refusals = []
+        for server in servers:
+            refusal = _refusal(settings, server)
+            if refusal is None:
+                return
+            if refusal.final:
+                raise refusal.explained(settings) from refusal.error
+            refusals.append(refusal)
+        time.sleep(GREETING_PAUSE_S)
+    for refusal in refusals:
+        if refusal.answered or _speaks_otherwise(settings, refusal.server):
+            raise refusal.explained(settings) from refusal.error
+    raise _no_answer(settings)
+
+
+def _speaks_otherwise(settings: KafkaSettings, server: str) -> bool:
+    """Whether a listener that hangs up would answer with TLS where the settings have none, or without it."""
+    encrypted = settings.security_protocol in {"SSL", "SASL_SSL"}
+    found = _refusal(KafkaSettings(security_protocol="PLAINTEXT" if encrypted else "SSL"), server)
+    return found is None or found.answered
+
+
+def _refusal(settings: KafkaSettings, server: str) -> Refusal | None:
+    """How one connection to this server ends; None when it is there to be used."""
+    net = NetworkSelector()
+    manager = KafkaConnectionManager(net, **(client_config(settings) | {"bootstrap_servers": [server]}))
+    node = manager.cluster.bootstrap_brokers()[0].node_id
+    connection: KafkaConnection = manager.get_connection(
+        node, timeout_ms=GREETING_TIMEOUT_S * 1_000, pop_on_close=False, refresh_metadata_on_err=False
+    )
+
+    async def use() -> None:
+        await manager.wait_for(connection.init_future, GREETING_TIMEOUT_S * 1_000)
+        await manager.wait_for(manager.call_soon(manager.cluster.refresh_metadata, node), GREETING_TIMEOUT_S * 1_000)
+
+    try:
+        manager.run(use)
+    except (KafkaError, OSError) as error:
+        return Refusal(server, _step(connection, error), error)
+    finally:
+        manager.close()
+        net.close()
+    return None
+
+
+def _step(connection: KafkaConnection, error: BaseException) -> Step:
+    """How far a connection came that ended with this error."""
+    if isinstance(error, UnsupportedSaslMechanismError | IllegalSaslStateError):
+        return Step.MECHANISM
+    if connection.broker_version_data is None:
+        return Step.CONNECT
+    return Step.USE if connection.init_future.succeeded() else Step.LOGIN
+
+
+def _check_files(settings: KafkaSettings) -> None:
+    """The client would say of a certificate that can not be read only that no broker answers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    name, file = "ssl_cafile", settings.ssl_cafile
+    try:
+        if settings.ssl_cafile is not None:
+            context.load_verify_locations(settings.ssl_cafile)
+        if settings.ssl_certfile is not None:
+            name, file = "ssl_certfile", settings.ssl_certfile
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password=lambda: "")
+    except ssl.SSLError as error:
+        raise ConfigurationError(
+            f"setting `kafka.{name}`: {file}: no PEM file of what it has to be: {error.reason or error}"
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(f"setting `kafka.{name}`: {file}: {error.strerror or error}") from error
+
+
+def _forbidden(
+    settings: KafkaSettings, error: AuthorizationError | None = None, what: str | None = None
+) -> ConfigurationError:
+    """What the access lists of the cluster do not allow, in one line."""
+    found = what or f"do this ({'' if error is None else error.message})"
+    return ConfigurationError(f"{_user(settings)} may not {found}; what each part needs is in docs/security.md")
+
+
+def _user(settings: KafkaSettings) -> str:
+    name = settings.sasl_plain_username
+    return "this client" if name is None else f"user {name!r} (setting `kafka.sasl_plain_username`)"
+
+
+def _no_answer(settings: KafkaSettings) -> BrokerUnreachableError:
     if reachable(settings):
-        return ConfigurationError(
-            f"{settings.bootstrap_servers} does not answer as a Kafka broker within {REQUEST_TIMEOUT_MS // 1_000} s: check "
-            f"`kafka.security_protocol` (found {settings.security_protocol}), the credentials and the certificates"
+        return BrokerUnreachableError(
+            f"{settings.bootstrap_servers} (setting `kafka.bootstrap_servers`) does not answer as a Kafka broker within "
+            f"{GREETING_TIMEOUT_S:.0f} s"
         )
     return BrokerUnreachableError(
         f"no Kafka broker listens at {settings.bootstrap_servers} (setting `kafka.bootstrap_servers`); "

@@ -16,6 +16,7 @@ from common.health import Health, HealthServer
 from common.kafka import Admin, GroupConsumer, KafkaError, Membership, TransactionalProducer, reachable
 from common.metrics import WorkerMetrics
 from common.runtime.commit import Committer
+from common.runtime.crash_marks import CrashMarks
 from common.runtime.deadline import Deadline
 from common.runtime.delivery import Signature
 from common.runtime.errors import BrokerUnreachableError, ConfigurationError
@@ -51,6 +52,12 @@ BROKER_PAUSE_S = 1.0
 class _Failure:
     thread: str
     error: BaseException
+
+    @property
+    def killed_by_its_batch(self) -> bool:
+        """Whether what was in the stage may have ended this process, as a crash would: it hung, or ended the thread with
+        something that is no error of a record. A lost device and a wrong setting are nobody's in the batch."""
+        return self.thread == "stage" and exit_code_of(self.error) is ExitCode.OTHER
 
 
 class Worker:
@@ -100,6 +107,8 @@ class Worker:
         blobs = Blobs(self._common.blobs)
         retry = Retry(self._common.runtime, self._health, self._metrics)
         retry.run("reach the object store", blobs.check, self._wanted)
+        marks = CrashMarks(self._common.blobs, self._group)
+        retry.run("reach the object store", marks.prepare, self._wanted)
         # Models load and warm up before the group is joined: a member that cannot work yet would hold partitions.
         stage = self._load(retry)
         self._await_cluster()
@@ -121,6 +130,7 @@ class Worker:
             health=self._health,
             metrics=self._metrics,
             watchdog=TransactionWatchdog(self._common.runtime),
+            marks=marks,
         )
         loader = Loader(self._spec.reads, blobs, retry, decode_images=self._spec.decodes_images)
         intake = Intake(loader, shared, self._settings.batch_size)
@@ -141,7 +151,7 @@ class Worker:
         for thread in threads:
             thread.start()
         self._supervise(shared)
-        return self._end(threads, intake, committer)
+        return self._end(threads, intake, committer, marks)
 
     def _load(self, retry: Retry) -> Stage[Any, Any]:
         """The stage with its models. Raises NotWantedError at once when the worker is told to stop.
@@ -212,15 +222,21 @@ class Worker:
             self._failure = _Failure("commit", TimeoutError(f"a transaction hangs since {overdue:.0f} s"))
             self._failed.set()
 
-    def _end(self, threads: list[threading.Thread], intake: Intake, committer: Committer) -> ExitCode:
+    def _end(
+        self, threads: list[threading.Thread], intake: Intake, committer: Committer, marks: CrashMarks
+    ) -> ExitCode:
         self._stop.set()
         self._drained.set()
         intake.close()
         if self._failure is not None:
             # The others may be anywhere; the next start asks the group for the truth.
-            return _report(self._failure.thread, self._failure.error)
+            code = _report(self._failure.thread, self._failure.error)
+            if not self._failure.killed_by_its_batch:
+                marks.clear(JOIN_TIMEOUT_S)
+            return code
         for thread in threads:
             thread.join(JOIN_TIMEOUT_S)
+        marks.clear(JOIN_TIMEOUT_S)
         committer.close()
         self._leave_group()
         log.info("stopped")
@@ -271,6 +287,10 @@ def check_cluster(common: CommonSettings, names: Names, route: Route) -> None:
     """See that the topics are there, as they have to be. Raises ConfigurationError."""
     topics = [route.reads, route.rejected, route.failed, *([route.writes] if route.writes else [])]
     with Admin(common.kafka) as admin:
+        admin.require_rights(
+            {names.topic(topic): "READ" if topic == route.reads else "WRITE" for topic in topics},
+            names.group(route.worker),
+        )
         counts = admin.partition_counts()
         missing = [names.topic(topic) for topic in topics if names.topic(topic) not in counts]
         if missing:
