@@ -41,6 +41,9 @@ SLOWEST_BYTES_PER_S = 500_000
 REFUSALS = frozenset({"AuthorizationHeaderMalformed", "InvalidToken", "PermanentRedirect", "301"})
 """Codes of S3, beside those that s3fs takes for a PermissionError, that say: not with this key, token or region."""
 
+EMPTY_RANGE = frozenset({"InvalidRange", "416", None})
+"""Codes of S3 for a range that lies outside; other stores give none."""
+
 REFUSAL_TYPES = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "ParamValidationError", "NoRegionError", "ProfileNotFound"}
 )
@@ -141,9 +144,9 @@ class Storage:
                 return cast(bytes, self._fs.cat_file(full, end=limit, **self._deadline(limit)))
             except FileNotFoundError:
                 raise
-            except OSError:
+            except OSError as error:
                 # S3 refuses a range of an empty object.
-                if self._fs.info(full, **self._deadline())["size"] == 0:
+                if _code(error) in EMPTY_RANGE and self._fs.info(full, **self._deadline())["size"] == 0:
                     return b""
                 raise
 
@@ -340,8 +343,13 @@ class Storage:
 def _is_refusal(error: Exception) -> bool:
     if isinstance(error, PermissionError) or type(error).__name__ in REFUSAL_TYPES:
         return True
-    answer = getattr(error.__cause__, "response", None)
-    return isinstance(answer, dict) and answer.get("Error", {}).get("Code") in REFUSALS
+    return _code(error) in REFUSALS
+
+
+def _code(error: Exception) -> str | None:
+    """What S3 calls its answer, where it gave one."""
+    answers = (getattr(said, "response", None) for said in (error, error.__cause__))
+    return next((answer["Error"].get("Code") for answer in answers if isinstance(answer, dict)), None)
 
 
 def _modified(entry: Mapping[str, Any]) -> float:

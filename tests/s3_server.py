@@ -34,10 +34,11 @@ class Answer:
     code: str
     message: str
 
-    def __call__(self, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         body = f"<?xml version='1.0'?><Error><Code>{self.code}</Code><Message>{self.message}</Message></Error>"
         start_response(self.status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
-        return [body.encode()]
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body.encode()]
 
 
 SLOW_DOWN = Answer("503 Service Unavailable", "SlowDown", "Please reduce your request rate.")
@@ -122,8 +123,7 @@ class S3Server:
         if answer is None and (key is None or key[1] != KEY):
             answer = UNKNOWN_KEY
         if answer is not None:
-            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            return answer(start_response)
+            return answer(environ, start_response)
         self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
         return self._moto(environ, start_response)  # type: ignore[no-any-return]
 
