@@ -64,7 +64,8 @@ class PoisonReason(StrEnum):
     """What the stage made of the record does not fit into a message. The detail names the size: bound what the model
     returns."""
     CRASH = "crash"
-    """Kept for records that kill the process of their worker. Nothing gives it yet."""
+    """The process of its worker died twice while this record was the only one in it. It was not tried a third time: run
+    it where a crash does no harm before it is sent again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,10 +41,10 @@ class Execution:
 
     def run(self, batch: Sequence[Loaded]) -> list[Finished]:
         """The outcomes, in order, but for records whose partition went elsewhere while something was unreachable."""
-        invalid = [loaded for loaded in batch if isinstance(loaded.content, InvalidRecord)]
-        if not invalid:
+        decided = [loaded for loaded in batch if not isinstance(loaded.content, Task)]
+        if not decided:
             return self._split_to_fit(batch)
-        finished = [_finish(loaded, _invalid(loaded), 1, 0.0) for loaded in invalid]
+        finished = [_finish(loaded, _decided(loaded), 1, 0.0) for loaded in decided]
         finished += self._split_to_fit([loaded for loaded in batch if isinstance(loaded.content, Task)])
         order = {id(loaded): position for position, loaded in enumerate(batch)}
         return sorted(finished, key=lambda f: order[id(f.loaded)])
@@ -62,7 +62,7 @@ class Execution:
             try:
                 return self._retry.run("stage", lambda: self._call(batch), lambda: all(map(self._wanted, batch)))
             except NotWantedError:
-                batch = self._still_wanted(batch)
+                batch = self.still_wanted(batch)
             except _NOT_THE_RECORDS_FAULT:
                 raise
             except OutOfMemoryError as error:
@@ -87,7 +87,7 @@ class Execution:
             try:
                 return self._retry.run("stage", lambda: self._call(batch), lambda: self._wanted(batch[0]))
             except NotWantedError:
-                self._still_wanted(batch)
+                self.still_wanted(batch)
                 return []
             except _NOT_THE_RECORDS_FAULT:
                 raise
@@ -99,7 +99,8 @@ class Execution:
     def _wanted(self, loaded: Loaded) -> bool:
         return self._assignment.wanted(*loaded.fetched.stamp)
 
-    def _still_wanted(self, batch: Sequence[Loaded]) -> list[Loaded]:
+    def still_wanted(self, batch: Sequence[Loaded]) -> list[Loaded]:
+        """Those whose partition stays; the others are given up."""
         wanted = [loaded for loaded in batch if self._wanted(loaded)]
         for loaded in batch:
             if not self._wanted(loaded):
@@ -146,7 +147,10 @@ def _finish(loaded: Loaded, outcome: Outcome, batch_size: int, seconds: float) -
     return Finished(loaded, outcome, batch_size, seconds, time.time())
 
 
-def _invalid(loaded: Loaded) -> Failed:
+def _decided(loaded: Loaded) -> Failed:
+    """The outcome of what no stage is to see."""
+    if isinstance(loaded.content, Failed):
+        return loaded.content
     assert isinstance(loaded.content, InvalidRecord)
     return Failed(DeadLetterKind.INVALID, str(loaded.content.reason), loaded.content.detail)
 

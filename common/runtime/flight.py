@@ -32,14 +32,6 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """Decoded with its pictures, or found to be no record at all."""
-
-    fetched: Fetched
-    content: Task[Any] | InvalidRecord
-
-
-@dataclass(frozen=True, slots=True)
 class Failed:
     """The input could not be worked on; `reason` is a member of InvalidReason or PoisonReason."""
 
@@ -47,6 +39,14 @@ class Failed:
     reason: str
     detail: str = ""
     error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Decoded with its pictures, found to be no record at all, or not to be tried any more."""
+
+    fetched: Fetched
+    content: Task[Any] | InvalidRecord | Failed
 
 
 Outcome = Emit[Any] | Reject | Failed

@@ -29,6 +29,7 @@ class Intake:
         settings = shared.settings
         self._loader = loader
         self._assignment = shared.assignment
+        self._marks = shared.marks
         self._metrics = shared.metrics
         self._pool = ThreadPoolExecutor(settings.prefetch_threads, thread_name_prefix="prefetch")
         self._chunk_size = max(1, batch_size // settings.prefetch_threads)
@@ -111,6 +112,8 @@ class Intake:
 
     def _load_one(self, fetched: Fetched) -> Loaded | None:
         """None for what is not wanted any more: its ownership has ended, and it will not be begun."""
+        if (failed := self._marks.condemned(fetched)) is not None:
+            return Loaded(fetched, failed)
         try:
             return self._loader.load(fetched, lambda: self._assignment.wanted(*fetched.stamp))
         except NotWantedError:

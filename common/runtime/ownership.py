@@ -216,6 +216,11 @@ class Assignment:
         with self._lock:
             return set(self._owned)
 
+    def kept(self) -> set[Partition]:
+        """All that is owned and not being taken away."""
+        with self._lock:
+            return {p for p, o in self._owned.items() if o.phase is not Phase.DRAINING}
+
     def committed_offsets(self) -> dict[Partition, int]:
         """The committed offset of every partition that has started."""
         with self._lock:

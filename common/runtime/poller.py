@@ -63,6 +63,7 @@ class Poller:
         self._assignment = shared.assignment
         self._commits = shared.commits
         self._delivery = shared.delivery
+        self._marks = shared.marks
         self._health = shared.health
         self._metrics = shared.metrics
         self._intake = intake
@@ -111,12 +112,7 @@ class Poller:
         self._health.busy("poll")
         self._take_up_unknown(consumer)
         self._start_partitions(consumer)
-        room = self._intake.room()
-        active = self._assignment.active()
-        if room == 0:
-            consumer.pause(active)
-        else:
-            consumer.resume(active)
+        room = self._room(consumer)
         with self._metrics.phase(WorkPhase.POLL):
             polled = consumer.poll(POLL_S if room else PAUSED_POLL_S, max_records=max(1, room))
         for fetched in polled:
@@ -127,6 +123,22 @@ class Poller:
         self._step_over_markers(consumer)
         self._measure_lag(consumer)
         self._health.idle("poll")
+
+    def _room(self, consumer: GroupConsumer) -> int:
+        """How many records may come now, from partitions that are resumed for it.
+
+        While records are suspected of having killed a predecessor only they come, one at a time, each when nothing else
+        is in this process: whatever kills it then is known.
+        """
+        self._marks.keep(self._assignment.kept())
+        active = self._assignment.active()
+        suspected = self._marks.suspected(self._assignment.committed_offsets()).intersection(active)
+        wanted = suspected or active
+        room = self._intake.room() if not suspected else int(self._assignment.outstanding() == 0)
+        consumer.pause(active if room == 0 else [partition for partition in active if partition not in wanted])
+        if room:
+            consumer.resume(wanted)
+        return room
 
     def _take_up_unknown(self, consumer: GroupConsumer) -> None:
         """Rebalances happen inside polls, so what is owned here without an ownership was given up by another thread,
@@ -149,6 +161,7 @@ class Poller:
             try:
                 progress = self._committed(consumer, partition)
                 self._delivery.complete(partition, progress.metadata)
+                self._marks.adopt(partition, progress.offset, lambda: self._log_end(consumer, partition))
             except (KafkaError, TransientError) as error:
                 self._health.waiting("partitions", f"{partition.topic}/{partition.index} can not start: {error}")
                 continue
@@ -159,6 +172,9 @@ class Poller:
                 consumer.resume([partition])
         if not self._assignment.starting():
             self._health.resumed("partitions")
+
+    def _log_end(self, consumer: GroupConsumer, partition: Partition) -> int:
+        return consumer.end_offsets([partition], ADMIN_TIMEOUT_S)[partition]
 
     def _committed(self, consumer: GroupConsumer, partition: Partition) -> Progress:
         committed = consumer.committed(partition, ADMIN_TIMEOUT_S)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from common.health import Health
 from common.metrics import WorkerMetrics
+from common.runtime.crash_marks import CrashMarks
 from common.runtime.delivery import Delivery
 from common.runtime.faults import Faults
 from common.runtime.handover import CommitQueue
@@ -26,3 +27,4 @@ class Shared:
     health: Health
     metrics: WorkerMetrics
     watchdog: TransactionWatchdog
+    marks: CrashMarks

@@ -13,6 +13,7 @@ from common.runtime.handover import Batch
 from common.runtime.intake import Intake
 from common.runtime.retry import NotWantedError
 from common.runtime.shared import Shared
+from common.runtime.stage import Task
 from common.settings import StageSettings
 
 
@@ -32,7 +33,9 @@ class StageLoop:
         shared = self._shared
         while not stopping.is_set():
             with shared.metrics.phase(WorkPhase.WAIT):
-                loaded = self._intake.take(self._settings.batch_size, self._settings.batch_wait_s)
+                # One record at a time is all there is while a predecessor's crash is looked into.
+                wait_s = 0.0 if shared.marks.isolating else self._settings.batch_wait_s
+                loaded = self._intake.take(self._settings.batch_size, wait_s)
             if loaded:
                 shared.health.busy("stage")
                 self._work(loaded)
@@ -42,10 +45,22 @@ class StageLoop:
         shared = self._shared
         started = time.perf_counter()
         with shared.metrics.phase(WorkPhase.STAGE):
-            finished = self._execution.run(loaded)
+            finished = self._execution.run(self._marked(loaded))
         shared.metrics.batch(len(loaded), time.perf_counter() - started)
         shared.faults.reached(Step.BEFORE_STORE)
         shared.commits.put(Batch([one.fetched for one in loaded], self._prepare(finished)))
+
+    def _marked(self, loaded: Sequence[Loaded]) -> Sequence[Loaded]:
+        """What of these may enter the stage: marked, and not gone elsewhere while the store of marks was away."""
+        while tasks := [one.fetched for one in loaded if isinstance(one.content, Task)]:
+            try:
+                self._shared.retry.run(
+                    "write crash marks", lambda: self._shared.marks.enter(tasks), lambda: all(map(self._wanted, tasks))
+                )
+                break
+            except NotWantedError:
+                loaded = self._execution.still_wanted(loaded)
+        return loaded
 
     def _prepare(self, finished: Sequence[Finished]) -> list[Future[list[Prepared]]]:
         return [

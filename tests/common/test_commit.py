@@ -41,6 +41,7 @@ def begun(assignment: Assignment, partition: Partition) -> Batch:
 def test_an_eviction_that_is_seen_late_ends_nothing_that_was_assigned_since() -> None:
     """The poll thread has joined again before the commit thread, which has seen the lost membership, says so."""
     settings, health, metrics = RuntimeSettings(), Health(), WorkerMetrics("edits", "0", "test")
+    marks: Any = None
     assignment = Assignment(5)
     delivery: Any = None
     shared = Shared(
@@ -53,6 +54,7 @@ def test_an_eviction_that_is_seen_late_ends_nothing_that_was_assigned_since() ->
         health,
         metrics,
         TransactionWatchdog(settings),
+        marks,
     )
 
     def evicted() -> Membership:

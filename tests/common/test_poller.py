@@ -1,6 +1,7 @@
 """The poll thread, a turn at a time, on a consumer that does what the test says."""
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from common.health import Health
 from common.kafka import Committed, Fetched, KafkaError, Partition
 from common.metrics import WorkerMetrics
+from common.runtime.crash_marks import CrashMarks
 from common.runtime.faults import Faults
 from common.runtime.handover import CommitQueue
 from common.runtime.ownership import Assignment
@@ -15,7 +17,7 @@ from common.runtime.poller import Poller
 from common.runtime.retry import Retry
 from common.runtime.shared import Shared
 from common.runtime.watchdog import TransactionWatchdog
-from common.settings import RuntimeSettings
+from common.settings import BlobSettings, RuntimeSettings
 
 FIRST, SECOND = Partition("captions", 0), Partition("captions", 1)
 
@@ -81,8 +83,10 @@ def assignment() -> Assignment:
 
 
 @pytest.fixture
-def poller(assignment: Assignment) -> Poller:
+def poller(assignment: Assignment, tmp_path: Path) -> Poller:
     settings, health, metrics = RuntimeSettings(), Health(), WorkerMetrics("edits", "0", "test")
+    marks = CrashMarks(BlobSettings(url=str(tmp_path)), "imgdiff.edits")
+    marks.prepare()
     health.watch("poll", 30)
     commits = CommitQueue()
     commits.settled = True
@@ -98,6 +102,7 @@ def poller(assignment: Assignment) -> Poller:
         health,
         metrics,
         TransactionWatchdog(settings),
+        marks,
     )
     connect: Any = None
     return Poller(shared, intake, connect)

@@ -1,12 +1,14 @@
 """A worker for tests of the runtime: what it does with a caption is written in the caption.
 
-`reject`, `fail`, `fail once`, `oom`, `many N`; anything else passes. It notes every call in `PROBE_JOURNAL` and takes
-`PROBE_DELAY_S` for each.
+`reject`, `fail`, `fail once`, `oom`, `many N`, `die` (kills the process), `hang`; anything else passes. It notes every call
+in `PROBE_JOURNAL` and takes `PROBE_DELAY_S` for each.
 """
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from enum import StrEnum
@@ -46,6 +48,10 @@ class ProbeStage:
         gate = os.environ.get("PROBE_GATE")
         if gate and not Path(gate).exists():
             raise TransientError("the model endpoint is away")
+        if "die" in texts:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "hang" in texts:
+            threading.Event().wait()
         for task in batch:
             if task.record.caption.startswith("fail once") and task.record.id not in self._failed_once:
                 self._failed_once.add(task.record.id)

@@ -12,6 +12,7 @@ from common.health import Health
 from common.kafka import Admin, Committed, ConsumedRecord, GroupConsumer, Membership, Partition, TransactionalProducer
 from common.metrics import WorkerMetrics
 from common.runtime.commit import Committer
+from common.runtime.crash_marks import CrashMarks
 from common.runtime.delivery import TopicDelivery
 from common.runtime.faults import Faults, Step
 from common.runtime.flight import Failed, Fetched, Finished, Loaded, Prepared
@@ -100,6 +101,7 @@ class Bench:
             health,
             metrics,
             TransactionWatchdog(settings.runtime),
+            CrashMarks(settings.blobs, self.stream.names.group(GROUP_WORKER)),
         )
         self.committer = Committer(self.shared, self._connect, lambda: self.memberships.pop(0))
         self.committer.open()
