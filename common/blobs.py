@@ -2,15 +2,22 @@
 
     <url>/imgdiff-blobs           the sentinel: this is the store, and it can be reached
     <url>/images/ab/cd/<sha256>   a picture's encoded bytes, under their SHA-256
+    <url>/sweeping/ab/<token>     somebody is deleting pictures below images/ab that nobody needs
 
 The sentinel tells a picture that is missing from a store that is: only where the sentinel reads is the record at fault.
 It is written by `initialise` alone. A worker that found an empty mount point and wrote it anew would turn an outage into
 missing pictures for every record.
+
+A picture may be stored again while a sweep that takes it for old and unused is about to delete it. So whoever finds a
+picture there already makes it young, and then looks whether a sweep is at work: if so, it waits and looks again. A sweep
+says that it is at work before it looks at a picture's age. Whichever of the two comes first, the other sees it.
 """
 
 import hashlib
 import re
+import time
 from io import BytesIO
+from pathlib import PurePosixPath
 
 from PIL import Image
 
@@ -24,6 +31,14 @@ from schemas.invalid import InvalidReason, InvalidRecord
 SENTINEL = "imgdiff-blobs"
 SENTINEL_CONTENT = b"Pictures of imgdiff, layout 1. Without this file the store counts as out of reach.\n"
 IMAGES = "images"
+SWEEPING = "sweeping"
+
+RENEWED_AFTER_S = 3_600.0
+"""A picture that is stored again when it is older than this is written again, and so as young as its new record. A sweep has
+to leave everything alone that is not much older."""
+
+SWEEP_LEASE_S = 900.0
+"""How long after its last sign of life a sweep counts as at work. It has to give another in time, or to delete no more."""
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 """What a stored picture may be. Pillow's other decoders are never run on bytes from the store."""
@@ -89,14 +104,29 @@ class Blobs:
         sha256 = hashlib.sha256(data).hexdigest()
         path = _path(sha256)
         try:
-            # Another size is the remnant of a disk that lost power: written again.
-            if self._storage.size(path) == len(data):
-                self._storage.settle(path)
-            else:
+            if not self._stored(path, sha256, data):
                 self._storage.write(path, data)
         except FileNotFoundError as error:
             raise self._gone() from error
         return sha256
+
+    def _stored(self, path: str, sha256: str, data: bytes) -> bool:
+        """Whether the picture is there, and stays: it has been made young where it was not."""
+        found = self._storage.stat(path)
+        # Another size is the remnant of a disk that lost power.
+        if found is None or found.size != len(data):
+            return False
+        if time.time() - found.modified > RENEWED_AFTER_S:
+            self._storage.write(path, data)
+        if sweeps_at_work(self._storage, sha256[:2]):
+            raise TransientError(
+                f"{self._settings.url} (setting `blobs.url`): `imgdiff blobs gc` is at work among the pictures "
+                f"{sha256[:2]}...: picture {sha256} is looked for again when it has gone on"
+            )
+        if self._storage.size(path) != len(data):
+            return False
+        self._storage.settle(path)
+        return True
 
     def put_image(self, image: Image.Image) -> ImageRef:
         """Store a picture as PNG and return the reference to it.
@@ -201,6 +231,12 @@ def encode_png(image: Image.Image) -> bytes:
     buffer = BytesIO()
     plain.save(buffer, "PNG", compress_level=PNG_COMPRESSION)
     return buffer.getvalue()
+
+
+def sweeps_at_work(storage: Storage, group: str) -> list[str]:
+    """The tokens of the sweeps that are deleting pictures whose digests begin with these two digits."""
+    alive = time.time() - SWEEP_LEASE_S
+    return [PurePosixPath(file.path).name for file in storage.files(f"{SWEEPING}/{group}") if file.modified > alive]
 
 
 def _path(sha256: str) -> str:

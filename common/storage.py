@@ -185,7 +185,7 @@ class Storage:
                 yield StoredFile(self._relative(name), int(entry["size"]), _modified(entry))
 
     def _local_files(self, folder: str) -> Iterator[StoredFile]:
-        for above, folders, names in os.walk(self._full(folder)):
+        for above, folders, names in os.walk(self._full(folder), onerror=_unless_absent):
             folders.sort()
             for name in sorted(names):
                 path = self._relative(os.path.join(above, name))
@@ -355,6 +355,11 @@ def _code(error: Exception) -> str | None:
 def _modified(entry: Mapping[str, Any]) -> float:
     found = next(entry[key] for key in MODIFIED if entry.get(key) is not None)
     return found.timestamp() if isinstance(found, datetime) else float(found)
+
+
+def _unless_absent(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _open_below(root: str, full: str) -> IO[bytes]:

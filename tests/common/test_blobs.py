@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import struct
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,12 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from common.blobs import SENTINEL, Blobs, encode_png
+from common.blobs import RENEWED_AFTER_S, SENTINEL, SWEEP_LEASE_S, SWEEPING, Blobs, encode_png
 from common.runtime.errors import ConfigurationError, TransientError
 from common.settings import BlobSettings
+from common.storage import Storage
 from schemas.images import ImageRef
 from schemas.invalid import InvalidReason, InvalidRecord
-from tests.s3_server import Place
+from tests.s3_server import DENIED, Answer, Environ, Place, S3Server, always
 
 
 @pytest.fixture
@@ -265,6 +267,100 @@ def test_a_worker_does_not_start_without_a_store(store: BlobSettings) -> None:
     blobs.initialise()
     blobs.check()
     Blobs(store).check()
+
+
+def test_a_bucket_that_is_not_there_is_no_missing_picture(s3: Place, s3_server: S3Server) -> None:
+    """S3 says 404 for both."""
+    blobs = initialised(BlobSettings(url=s3.url, options=dict(s3.options)))
+    sha256 = blobs.put(b"pixels")
+    assert reason_of(blobs.get, "0" * 64) is InvalidReason.IMAGE_MISSING
+    s3_server.remove_bucket(s3.url.split("/")[2])
+    for call in (lambda: blobs.get(sha256), lambda: blobs.get("0" * 64), lambda: blobs.put(b"new")):
+        with pytest.raises(TransientError, match=rf"blobs\.url.*{SENTINEL}"):
+            call()
+    assert not blobs.reachable()
+    with pytest.raises(ConfigurationError, match=r"blobs\.url.*bucket does not exist"):
+        blobs.initialise()
+
+
+def test_a_key_that_is_refused_stops_a_start_but_not_a_run(s3: Place, s3_server: S3Server) -> None:
+    blobs = initialised(BlobSettings(url=s3.url, options=dict(s3.options)))
+    sha256 = blobs.put(b"pixels")
+    with s3_server.meeting(always(DENIED)):
+        for call in (blobs.check, blobs.initialise):
+            with pytest.raises(ConfigurationError, match=r"blobs\.url.*Access Denied.*`blobs\.options`"):
+                call()
+        for call in (lambda: blobs.get(sha256), lambda: blobs.put(b"new")):
+            with pytest.raises(TransientError, match=r"blobs\.url.*(Access Denied|Forbidden)"):
+                call()
+    assert blobs.get(sha256) == b"pixels"
+
+
+def test_who_may_not_list_the_bucket_hears_it_at_the_start(s3: Place, s3_server: S3Server) -> None:
+    """S3 answers 403 instead of 404 for an absent object then, which would be waited out for ever."""
+    blobs = initialised(BlobSettings(url=s3.url, options=dict(s3.options)))
+
+    def absent_ones_are_refused(environ: Environ) -> Answer | None:
+        return None if environ["PATH_INFO"].endswith(SENTINEL) else DENIED
+
+    with (
+        s3_server.meeting(absent_ones_are_refused),
+        pytest.raises(ConfigurationError, match=r"blobs\.url.*Forbidden"),
+    ):
+        blobs.check()
+
+
+def age(settings: BlobSettings, sha256: str, seconds: float) -> None:
+    changed = time.time() - seconds
+    os.utime(path_of(settings, sha256), (changed, changed))
+
+
+def test_an_old_picture_that_is_stored_again_is_young(folder: BlobSettings) -> None:
+    blobs = initialised(folder)
+    sha256 = blobs.put(b"pixels")
+    age(folder, sha256, RENEWED_AFTER_S + 60)
+    blobs.put(b"pixels")
+    assert time.time() - path_of(folder, sha256).stat().st_mtime < 60
+
+
+def test_a_picture_is_not_taken_for_stored_while_a_sweep_may_delete_it(store: BlobSettings) -> None:
+    blobs = initialised(store)
+    sha256 = blobs.put(b"pixels")
+    place = Storage(store.url, store.options, "blobs.url")
+    place.create_folder(SWEEPING)
+    place.write(f"{SWEEPING}/{sha256[:2]}/token", b"")
+    with pytest.raises(TransientError, match="imgdiff blobs gc"):
+        blobs.put(b"pixels")
+    blobs.put(b"pixels that nobody has stored yet")
+    place.delete(f"images/{sha256[:2]}/{sha256[2:4]}/{sha256}")
+    place.delete(f"{SWEEPING}/{sha256[:2]}/token")
+    assert blobs.put(b"pixels") == sha256
+    assert blobs.get(sha256) == b"pixels"
+
+
+def test_a_picture_that_a_sweep_took_meanwhile_is_written_again(
+    folder: BlobSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = initialised(folder)
+    sha256 = blobs.put(b"pixels")
+
+    def ended_just_now(*_: object) -> list[str]:
+        path_of(folder, sha256).unlink()
+        return []
+
+    monkeypatch.setattr("common.blobs.sweeps_at_work", ended_just_now)
+    blobs.put(b"pixels")
+    assert blobs.get(sha256) == b"pixels"
+
+
+def test_a_sweep_that_was_killed_holds_nobody_up_for_ever(folder: BlobSettings) -> None:
+    blobs = initialised(folder)
+    sha256 = blobs.put(b"pixels")
+    left = Path(folder.url) / SWEEPING / sha256[:2] / "token"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"")
+    os.utime(left, (0, time.time() - SWEEP_LEASE_S - 60))
+    assert blobs.put(b"pixels") == sha256
 
 
 def test_initialising_again_changes_nothing(blobs: Blobs) -> None:
