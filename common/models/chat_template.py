@@ -9,16 +9,8 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from common.models.prompts import Prompt
+from common.models.prompts import Prompt, turns_of
 from common.runtime.errors import ConfigurationError
-
-Message = dict[str, str]
-
-
-def messages_of(prompt: Prompt, values: Mapping[str, str]) -> list[Message]:
-    """The system sentence, if any, and what the user says."""
-    system = [] if prompt.system is None else [{"role": "system", "content": prompt.system}]
-    return [*system, {"role": "user", "content": prompt.fill(values)}]
 
 
 class ChatTemplate:
@@ -46,7 +38,7 @@ class ChatTemplate:
         """
         try:
             tokens: list[int] = self._tokenizer.apply_chat_template(
-                messages_of(prompt, values),
+                turns_of(prompt.system, prompt.fill(values)),
                 chat_template=self._template,
                 add_generation_prompt=True,
                 tokenize=True,

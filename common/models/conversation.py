@@ -5,14 +5,14 @@ from typing import Any
 from jinja2 import TemplateError
 from PIL import Image
 
-from common.models.prompts import Prompt
+from common.models.prompts import Prompt, Turn, turns_of
 
 
-def picture_turns(prompt: Prompt, text: str, image: Image.Image | None = None) -> list[dict[str, Any]]:
+def picture_turns(prompt: Prompt, text: str, image: Image.Image | None = None) -> list[Turn]:
     """The system sentence, if any, and the user's turn: a picture, then the text. Without an image only its place."""
-    turns = [] if prompt.system is None else [_turn("system", [_words(prompt.system)])]
+    system = None if prompt.system is None else [_words(prompt.system)]
     place = {"type": "image"} if image is None else {"type": "image", "image": image}
-    return [*turns, _turn("user", [place, _words(text)])]
+    return turns_of(system, [place, _words(text)])
 
 
 def picture_question(tokenizer: Any, template: str, prompt: Prompt, text: str) -> str:
@@ -35,10 +35,6 @@ def without_special_tokens(tokenizer: Any, text: str) -> str:
     for token in tokenizer.all_special_tokens:
         text = text.replace(token, " ")
     return text
-
-
-def _turn(role: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"role": role, "content": parts}
 
 
 def _words(text: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
+from typing import Any
 
 from pydantic import ConfigDict
 
@@ -53,6 +54,15 @@ class Prompt:
         if found != set(places):
             expected = ", ".join(f"{{{place}}}" for place in places)
             raise ValueError(f"prompt {self.text!r}: expected each of the places {expected or 'none'}, and no other")
+
+
+Turn = dict[str, Any]
+
+
+def turns_of(system: Any | None, said: Any) -> list[Turn]:
+    """A conversation as chat models take it: the system's turn where there is one, and the user's."""
+    first = [] if system is None else [{"role": "system", "content": system}]
+    return [*first, {"role": "user", "content": said}]
 
 
 def box_text(box: Box) -> str:

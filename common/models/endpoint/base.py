@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import PositiveFloat, PositiveInt, SecretStr
 
 from common.models.endpoint.client import ChatReply, ChatRequest, Endpoint
-from common.models.prompts import Decoding, Prompt
+from common.models.prompts import Decoding, Prompt, turns_of
 from schemas.trail import ModelId
 
 UNKNOWN_REVISION = "endpoint"
@@ -94,8 +94,7 @@ class EndpointModel:
             # The picture first: requests about the same one begin alike, and servers keep what they computed for that.
             shown = {"type": "image_url", "image_url": {"url": question.picture}}
             said = [shown, {"type": "text", "text": text}]
-        system = [] if self._prompt.system is None else [{"role": "system", "content": self._prompt.system}]
-        return ChatRequest([*system, {"role": "user", "content": said}], self._decoding, question.seed)
+        return ChatRequest(turns_of(self._prompt.system, said), self._decoding, question.seed)
 
 
 def data_url(image: Image.Image) -> str:
