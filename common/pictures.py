@@ -1,9 +1,11 @@
 """Pictures in pixels: cutting out a box, and bringing two pictures to one size."""
 
+from collections.abc import Mapping
 from math import ceil, floor
 
 from PIL import Image
 
+from common.runtime.stage import Picture
 from schemas.geometry import Box
 
 
@@ -17,6 +19,12 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
     if image.size != (box.width, box.height):
         raise ValueError(f"a box of a {box.width}x{box.height} picture on one of {image.width}x{image.height}")
     return image.crop(pixels_of(box))
+
+
+def pair_of(pictures: Mapping[str, Picture]) -> tuple[Image.Image, Image.Image]:
+    """The first and the second picture of a pair, both in the size of the first."""
+    first = pictures["first"].image
+    return first, aligned(first, pictures["second"].image)
 
 
 def aligned(first: Image.Image, second: Image.Image) -> Image.Image:

@@ -14,3 +14,8 @@ class Pair(Edit):
 
     first: ImageRef
     second: ImageRef
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        """The SHA-256 of both pictures: the same for all regions of one pair."""
+        return self.first.sha256, self.second.sha256

@@ -7,7 +7,7 @@ from functools import cached_property
 from PIL import Image
 
 from common.models.protocols import ImageEncoder, ImageTextMatcher, Segmenter
-from common.pictures import aligned, crop, pixels_of
+from common.pictures import crop, pair_of, pixels_of
 from common.runtime.errors import ConfigurationError
 from common.runtime.stage import Emit, Reject, Task
 from common.similarity import pair_cosines
@@ -34,9 +34,7 @@ class _Pair:
 
     @cached_property
     def pictures(self) -> tuple[Image.Image, Image.Image]:
-        """Both pictures in the size of the first."""
-        first = self.task.pictures["first"].image
-        return first, aligned(first, self.task.pictures["second"].image)
+        return pair_of(self.task.pictures)
 
 
 @dataclass(frozen=True)

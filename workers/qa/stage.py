@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from common.models.protocols import Description, DifferenceDescriber, DifferenceRequest, NaturalnessJudge
-from common.pictures import aligned
+from common.pictures import pair_of
 from common.runtime.stage import Emit, Reject, Task
 from schemas.ids import seed_of
 from schemas.images import NewImage
@@ -63,11 +63,11 @@ class QaStage:
         """Regions of one pair ask once: about the pair as it was drawn, without red boxes."""
         if self._judge is None or not batch:
             return [_Judged(task, {}) for task in batch]
-        pairs = {_pair(task.record): task for task in batch}
-        composites = [side_by_side(*_pictures(task), self._settings.bar_width) for task in pairs.values()]
+        pairs = {task.record.digests: task for task in batch}
+        composites = [side_by_side(*pair_of(task.pictures), self._settings.bar_width) for task in pairs.values()]
         shares = dict(zip(pairs, self._judge.judge(composites), strict=True))
         return [
-            _Judged(task, {"naturalness": self._settings.naturalness.measure(shares[_pair(task.record)])})
+            _Judged(task, {"naturalness": self._settings.naturalness.measure(shares[task.record.digests])})
             for task in batch
         ]
 
@@ -84,7 +84,9 @@ class QaStage:
 
     def _exhibit(self, task: Task[RegionCaption]) -> _Exhibit:
         box = task.record.box.grown(self._settings.box_padding)
-        marked_first, marked_second = (marked(picture, box, self._settings.line_width) for picture in _pictures(task))
+        marked_first, marked_second = (
+            marked(picture, box, self._settings.line_width) for picture in pair_of(task.pictures)
+        )
         return _Exhibit(
             marked_first, marked_second, side_by_side(marked_first, marked_second, self._settings.bar_width)
         )
@@ -113,17 +115,6 @@ class QaStage:
     def _question(self, region: RegionCaption) -> str:
         questions = self._settings.questions
         return questions[seed_of(region.id, "question") % len(questions)]
-
-
-def _pictures(task: Task[RegionCaption]) -> tuple[Image.Image, Image.Image]:
-    """Both pictures in the size of the first."""
-    first = task.pictures["first"].image
-    return first, aligned(first, task.pictures["second"].image)
-
-
-def _pair(region: RegionCaption) -> tuple[str, str]:
-    """Which two pictures it is a region of."""
-    return region.first.sha256, region.second.sha256
 
 
 def _request(region: RegionCaption, exhibit: _Exhibit) -> DifferenceRequest:

@@ -8,7 +8,7 @@ from itertools import groupby
 from PIL import Image
 
 from common.models.protocols import Description, ImageTextMatcher, RegionDescriber, RegionRequest, TextEncoder
-from common.pictures import aligned, crop
+from common.pictures import crop, pair_of
 from common.runtime.errors import ConfigurationError
 from common.runtime.stage import Emit, Reject, Task
 from common.similarity import pair_cosines
@@ -36,11 +36,6 @@ class _Region:
     def record(self) -> DifferenceBox:
         return self.task.record
 
-    @property
-    def pair(self) -> tuple[str, str]:
-        """Which two pictures the box is a region of."""
-        return self.record.first.sha256, self.record.second.sha256
-
     @cached_property
     def seed(self) -> int:
         """The same for both pictures, so that descriptions differ because the pictures do."""
@@ -48,9 +43,7 @@ class _Region:
 
     @cached_property
     def pictures(self) -> tuple[Image.Image, Image.Image]:
-        """Both pictures in the size of the first."""
-        first = self.task.pictures["first"].image
-        return first, aligned(first, self.task.pictures["second"].image)
+        return pair_of(self.task.pictures)
 
     @property
     def texts(self) -> list[str]:
@@ -90,7 +83,7 @@ class RegionCaptionsStage:
 
     def _describe(self, regions: Sequence[_Region]) -> None:
         """One request per picture with all its boxes. Both pictures of a pair stand next to each other."""
-        groups = [list(group) for _, group in groupby(regions, key=lambda region: region.pair)]
+        groups = [list(group) for _, group in groupby(regions, key=lambda region: region.record.digests)]
         requests = [
             RegionRequest(
                 image=picture,
@@ -118,8 +111,9 @@ class RegionCaptionsStage:
         texts = [text for region in regions for text in region.texts]
         matches = self._matcher.match([cut for region in regions for cut in self._crops(region)], [[t] for t in texts])
         cosines = pair_cosines(self._encoder.encode_texts(texts))
+        text_match = self._settings.bounds()["text_match"]
         for region, first, second, cosine in zip(regions, matches[::2], matches[1::2], cosines, strict=True):
-            match = self._settings.bounds()["text_match"].measure(min(first[0], second[0]))
+            match = text_match.measure(min(first[0], second[0]))
             similarity = self._settings.text_similarity.measure(cosine)
             region.scores |= {"text_match": match, "text_similarity": similarity}
             reasons = [_mismatch(match), _similarity_reason(similarity)]
