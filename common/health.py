@@ -11,7 +11,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from common.runtime.errors import ConfigurationError
+from common.secrets import SECRETS
 from common.settings import HttpSettings
+from common.terminal import escape
 
 
 @dataclass(slots=True)
@@ -132,7 +134,8 @@ class HealthServer:
 def _plain(start_response: StartResponse, problems: list[str]) -> list[bytes]:
     status = "503 Service Unavailable" if problems else "200 OK"
     start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-    return ["\n".join([*problems, ""]).encode() if problems else b"ok\n"]
+    said = [escape(SECRETS.hidden_in(problem)) for problem in problems]
+    return ["\n".join([*said, ""]).encode() if said else b"ok\n"]
 
 
 class _Server(ThreadingMixIn, WSGIServer):

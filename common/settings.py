@@ -4,16 +4,18 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
 
 from common.runtime.errors import ConfigurationError
+from common.secrets import SECRETS
 from schemas.base import Frozen
 from schemas.scores import Bounds
 from schemas.topics import INGEST, ROUTES
@@ -28,8 +30,19 @@ Tree = dict[str, Any]
 NONE = "none"
 """How a layer says that an optional setting has no value: TOML and environment variables have no null."""
 
-_SECRET = re.compile(r"password|secret|token(?!s)|credential|api_?key", re.IGNORECASE)
-"""`max_new_tokens` is a number of tokens and none."""
+FILE_SUFFIX = "_file"
+"""A secret may lie in a file: `sasl_plain_password_file` names the one that `sasl_plain_password` is read from."""
+
+MAX_SECRET_BYTES = 64 * 1024
+
+_SECRET = re.compile(
+    r"password|passphrase|secret|token(?!s)|credential|(api|access|account|private|shared)_?key"
+    r"|connection_?string|authorization|(^|\.)(key|sas)$",
+    re.IGNORECASE,
+)
+"""`max_new_tokens` is a number of tokens and none; `key` alone is how object stores call theirs, `ssl_keyfile` a path."""
+
+_LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s]+(?=@)")
 
 
 class Section(BaseModel):
@@ -73,7 +86,7 @@ class KafkaSettings(Section):
     sasl_plain_username: str | None = None
     """The user to log in as."""
     sasl_plain_password: SecretStr | None = None
-    """That user's password. Never shown."""
+    """That user's password. Never shown. `sasl_plain_password_file` names a file that it is read from."""
     ssl_cafile: Path | None = None
     """PEM file of the authorities to trust; without one, those of the system."""
     ssl_certfile: Path | None = None
@@ -82,6 +95,15 @@ class KafkaSettings(Section):
     """PEM file of the key of that certificate."""
     ssl_check_hostname: bool = True
     """Whether the broker's certificate has to name the host that was asked for."""
+
+    @model_validator(mode="after")
+    def _complete_login(self) -> Self:
+        if self.security_protocol.startswith("SASL_"):
+            names = ("sasl_mechanism", "sasl_plain_username", "sasl_plain_password")
+            missing = [f"`{name}`" for name in names if getattr(self, name) is None]
+            if missing:
+                raise ValueError(f"`security_protocol` {self.security_protocol} needs {', '.join(missing)}")
+        return self
 
 
 class TopicSettings(Section):
@@ -325,12 +347,15 @@ def load_layers(
     """
     if file is None and environ.get(FILE_VARIABLE):
         file = Path(environ[FILE_VARIABLE])
-    upper = [
+    given = [
         *([(f"file {file}", _read_file(file))] if file is not None else []),
         *_environment_layers(environ),
         *_flag_layers(flags),
         *([("--profile", {"profile": profile})] if profile else []),
     ]
+    upper = [(origin, _with_secrets_read(tree, origin)) for origin, tree in given]
+    for _, tree in upper:
+        SECRETS.remember(_secrets_in(tree))
     chosen = next((str(tree["profile"]) for _, tree in reversed(upper) if "profile" in tree), "sketch")
     merged: Tree = {}
     origins: dict[str, str] = {}
@@ -373,6 +398,11 @@ def is_secret(key: str) -> bool:
     return _SECRET.search(key) is not None
 
 
+def without_logins(text: str, instead: str) -> str:
+    """The text with `instead` in place of user and password of every URL in it."""
+    return _LOGIN_IN_URL.sub(instead, text)
+
+
 def settings_digest(*sections: Section) -> str:
     """12 hex digits that change whenever a value of these sections changes, but for secrets: a new key is no new way to
     work, and a digest travels with every record."""
@@ -384,6 +414,59 @@ def _without_secrets(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {key: _without_secrets(below) for key, below in value.items() if not is_secret(key)}
+
+
+def _secrets_in(value: Any, key: str = "") -> Iterator[str]:
+    """Every secret in a tree of settings, and the passwords in its URLs."""
+    if isinstance(value, dict):
+        for name, below in value.items():
+            yield from _secrets_in(below, key if is_secret(key) else name)
+    elif isinstance(value, list):
+        for below in value:
+            yield from _secrets_in(below, key)
+    elif isinstance(value, str) and value != NONE:
+        if is_secret(key):
+            yield value
+        for login in _LOGIN_IN_URL.findall(value):
+            yield unquote(login.partition(":")[2] or login)
+
+
+def _with_secrets_read(tree: Tree, origin: str, above: str = "") -> Tree:
+    """The tree with the content of a file in place of its name wherever a secret is given by one."""
+    read: Tree = {}
+    for key, value in tree.items():
+        name = key.removesuffix(FILE_SUFFIX)
+        if isinstance(value, dict):
+            read[key] = _with_secrets_read(value, origin, f"{above}{key}.")
+        elif key == name or not is_secret(name):
+            read[key] = value
+        elif name in tree:
+            raise ConfigurationError(
+                f"settings `{above}{name}` and `{above}{key}` (from {origin}): expected one of them"
+            )
+        else:
+            read[name] = _read_secret(value, f"setting `{above}{key}` (from {origin})")
+    return read
+
+
+def _read_secret(path: Any, what: str) -> str:
+    try:
+        content = Path(path).read_bytes()
+    except TypeError as error:
+        raise ConfigurationError(f"{what}: found no path") from error
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{what}: {path!r}: {getattr(error, 'strerror', None) or error}") from error
+    # Without the causes: they show what was read.
+    if len(content) > MAX_SECRET_BYTES:
+        raise ConfigurationError(f"{what}: {path!r}: found {len(content)} bytes, expected at most {MAX_SECRET_BYTES}")
+    try:
+        # Editors and `echo` end a file with a line end, which no secret has.
+        secret = content.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{what}: {path!r}: found no text in UTF-8") from None
+    if not secret:
+        raise ConfigurationError(f"{what}: {path!r}: found nothing in it")
+    return secret
 
 
 def profile_names() -> list[str]:
@@ -408,6 +491,9 @@ def _read_file(path: Path) -> Tree:
 
 
 def _environment_layers(environ: Mapping[str, str]) -> list[tuple[str, Tree]]:
+    for name in environ:
+        if name.startswith(ENVIRONMENT_PREFIX) and is_secret(name) and f"{name}{FILE_SUFFIX.upper()}" in environ:
+            raise ConfigurationError(f"environment {name} and {name}{FILE_SUFFIX.upper()}: expected one of them")
     return [
         (origin, _tree_of(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), text, origin))
         for name, text in sorted(environ.items())

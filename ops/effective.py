@@ -1,19 +1,16 @@
 """Every setting with its effective value and where that came from."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.settings import CommonSettings, Layers, Section, is_secret, section_of
+from common.secrets import HIDDEN
+from common.settings import CommonSettings, Layers, Section, is_secret, section_of, without_logins
 from ops.ingest.settings import IngestSettings
 from ops.workers import WORKERS, spec_of
 from schemas.topics import INGEST
 
 DEFAULT = "default"
-HIDDEN = "**********"
-
-_LOGIN_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +48,14 @@ def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _shown(key: str, value: Any) -> Any:
+    """The value of this setting, or what lies in its list, as it may be shown."""
     if value and is_secret(key):
         return HIDDEN
-    return _LOGIN_IN_URL.sub(f"{HIDDEN}@", value) if isinstance(value, str) else value
+    if isinstance(value, list):
+        return [_shown(key, each) for each in value]
+    if isinstance(value, dict):
+        return {name: _shown(name, each) for name, each in value.items()}
+    return without_logins(value, HIDDEN) if isinstance(value, str) else value
 
 
 def _origin(origins: Mapping[str, str], key: str) -> str:

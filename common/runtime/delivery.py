@@ -12,10 +12,11 @@ from common.runtime.execution import error_info
 from common.runtime.flight import Failed, Fetched, Finished, Outcome, Prepared
 from common.runtime.retry import NotWantedError, Retry
 from common.runtime.stage import Emit, Reject
+from common.secrets import SECRETS
 from schemas import codec, headers
 from schemas.codec import MAX_RECORD_BYTES
 from schemas.counters import OffsetMetadata, ShardMark
-from schemas.dead_letters import DeadLetter, DeadLetterKind, PoisonReason, attempt_of, input_headers
+from schemas.dead_letters import DeadLetter, DeadLetterKind, ErrorInfo, PoisonReason, attempt_of, input_headers
 from schemas.headers import OutcomePart, SourceCoordinates
 from schemas.images import ImageRef
 from schemas.record import Record
@@ -163,10 +164,10 @@ class DeadLetterWriter:
             settings_digest=self._signature.settings_digest,
             attempt=attempt_of(source.headers),
             failed_at=time.time(),
-            detail="" if isinstance(outcome, Emit) else outcome.detail,
+            detail="" if isinstance(outcome, Emit) else SECRETS.hidden_in(outcome.detail),
             scores=outcome.scores if isinstance(outcome, Reject) else {},
             candidates=outcome.dropped if isinstance(outcome, Reject) else (),
-            error=outcome.error if isinstance(outcome, Failed) else None,
+            error=_without_secrets(outcome.error) if isinstance(outcome, Failed) and outcome.error else None,
         )
         whole = Message(
             topic=self._topics[isinstance(outcome, Reject)],
@@ -183,6 +184,10 @@ class DeadLetterWriter:
         if without_value.size <= MAX_DEAD_LETTER_BYTES:
             return without_value
         return replace(without_value, key=None, headers=letter.headers())
+
+
+def _without_secrets(error: ErrorInfo) -> ErrorInfo:
+    return ErrorInfo(error.class_name, SECRETS.hidden_in(error.message), SECRETS.hidden_in(error.traceback))
 
 
 class _OutputTooLargeError(Exception):

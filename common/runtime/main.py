@@ -13,7 +13,9 @@ from common.runtime.errors import ConfigurationError
 from common.runtime.exits import ExitCode
 from common.runtime.options import compute_options
 from common.runtime.spec import WorkerSpec
+from common.secrets import SECRETS
 from common.settings import load_layers, section_of
+from common.terminal import escape
 
 
 def worker_main(spec: WorkerSpec[Any], arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +37,7 @@ def worker_main(spec: WorkerSpec[Any], arguments: Sequence[str] | None = None) -
         error.show()
         return ExitCode.USAGE
     except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{escape(SECRETS.hidden_in(str(error)))}\n")
         return ExitCode.CONFIGURATION
     return code
 

@@ -73,7 +73,8 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def _end(line: str, code: int) -> int:
-    from ops.cli.output import escape
+    from common.secrets import SECRETS
+    from common.terminal import escape
 
-    sys.stderr.write(escape(" ".join(line.split())) + "\n")
+    sys.stderr.write(escape(" ".join(SECRETS.hidden_in(line).split())) + "\n")
     return code

@@ -2,32 +2,20 @@
 
 import json
 import sys
-import unicodedata
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from common.terminal import escape
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_STEERING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories that move the cursor, change the direction of writing, or show as nothing."""
+__all__ = ["console", "escape", "print_json", "print_table", "table_of"]
 
 WIDTH_WITHOUT_TERMINAL = 160
-
-
-def escape(text: str, keep: str = "") -> str:
-    """The text with control and invisible characters as `\\x1b` or `\\u202e`, but for those in `keep`."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        character
-        if character in keep or unicodedata.category(character) not in _STEERING
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def print_json(value: Any) -> None:

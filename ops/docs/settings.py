@@ -34,6 +34,17 @@ Lists and tables are JSON in the environment and in `--set`. **Bounds** are a ta
 `high_inclusive`; the page shows them as an interval: a square bracket takes the bound in, a round one does not. A score
 has to lie inside. What may be **none** is set to none from JSON: `--set 'boxes={"max_boxes": null}'`."""
 
+SECRETS = """\
+**Secrets** may lie in files, as Docker and Kubernetes mount them: a name with `_file` at its end, in any layer and also
+inside options, names the file that the value is read from, without the line end at its end:
+
+```
+IMGDIFF_KAFKA__SASL_PLAIN_PASSWORD_FILE=/run/secrets/kafka-password
+IMGDIFF_BLOBS__OPTIONS__SECRET_FILE=/run/secrets/store-secret
+```
+
+Secrets show in no output, log or dead letter ([security.md](security.md))."""
+
 OTHERS = """\
 Three variables are no settings: `IMGDIFF_SETTINGS` names the file, `IMGDIFF_INSTANCE` the worker process (else its host
 and the lowest free number), and `IMGDIFF_FAULT` makes a worker fail at a step, for tests."""
@@ -42,7 +53,7 @@ and the lowest free number), and `IMGDIFF_FAULT` makes a worker fail at a step, 
 def settings_page() -> str:
     """Every setting with its type, default, environment variable and meaning."""
     workers = [block for name, kind in section_kinds().items() for block in _section(name, kind)]
-    return page("Settings", INTRODUCTION, WRITING, OTHERS, *_section("", CommonSettings), *workers)
+    return page("Settings", INTRODUCTION, WRITING, SECRETS, OTHERS, *_section("", CommonSettings), *workers)
 
 
 def _section(name: str, kind: type[Section]) -> Iterator[str]:

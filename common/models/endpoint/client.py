@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from common.models.prompts import Decoding
 from common.runtime.errors import ConfigurationError, TransientError
+from common.secrets import SECRETS
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 """Where people who use such endpoints keep the key."""
@@ -93,6 +94,7 @@ class Endpoint:
             raise ValueError(f"`base_url`: found {base_url!r}, expected an address such as http://127.0.0.1:8000/v1")
         given = api_key.get_secret_value() if api_key is not None else os.environ.get(KEY_VARIABLE)
         self._key = given or _NO_KEY
+        SECRETS.remember([given] if given else [])
         self._setting = setting
         self._url = base_url
         self._model = model
