@@ -250,6 +250,7 @@ class GroupConsumer:
 
     def poll(self, timeout_s: float, max_records: int) -> list[Fetched]:
         """What has arrived. After an exception the consumer must never be polled again: close it and build another."""
+        self._take_up_parked()
         try:
             polled = self._consumer.poll(timeout_ms=int(timeout_s * 1_000), max_records=max_records)
         except AuthorizationError as error:
@@ -267,6 +268,15 @@ class GroupConsumer:
             partition = _partition(tp)
             fetched.append(Fetched(partition, [_consumed(partition, record) for record in records]))
         return fetched
+
+    def _take_up_parked(self) -> None:
+        """The client parks the rest of a fetch when its partition is paused in the middle of it, and after a resume looks
+        for it only while no other partition's fetch is in its hands, which one that is empty is for ever: the parked one
+        would neither be given out nor fetched again. The client has no public call for that.
+        """
+        fetcher = self._consumer._fetcher
+        if not fetcher._next_partition_records:
+            fetcher._next_partition_records = None
 
     def _revive_forgotten_join(self) -> None:
         """A join that changed metadata asked for, and that outlasted the poll which began it, is never looked at again:
