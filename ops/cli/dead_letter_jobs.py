@@ -66,8 +66,9 @@ def replay(
     from common.runtime.faults import Faults
     from ops.cli.output import escape, print_json
     from ops.dead_letters.filters import replayable
-    from ops.dead_letters.replay import InterruptedReplayError, Replay, ReplayRequest
+    from ops.dead_letters.replay import Replay, ReplayRequest
     from ops.dead_letters.what_if import bounds_in_force
+    from ops.transactions import InterruptedRunError
 
     wanted = chosen.filter()
     stage = wanted.stage
@@ -89,7 +90,7 @@ def replay(
         with stop_signals() as stopping, _progress_line() as report:
             job = Replay(layers.common(), request, rate=rate, faults=faults, stopping=stopping, report=report)
             result = job.dry_run() if dry_run else job.run()
-    except InterruptedReplayError as error:
+    except InterruptedRunError as error:
         click.echo(f"imgdiff: {escape(str(error))}", err=True)
         return ExitCode.OTHER
     if as_json:

@@ -37,14 +37,14 @@ def demo(settings: SettingsOptions, *, captions: Path | None, limit: int | None,
     from ops.demo.home import DemoHome
     from ops.demo.interrupt import Interrupt
     from ops.demo.run import CAPTIONS, DemoError, run_demo
-    from ops.ingest.ingest import InterruptedIngestError
     from ops.ingest.readers import WrongFileError
+    from ops.transactions import InterruptedRunError
 
     home = DemoHome.under()
     try:
         with Interrupt() as interrupt:
             result = run_demo(settings, home, interrupt, captions=captions or CAPTIONS, limit=limit)
-    except (DemoError, InterruptedIngestError, WrongFileError) as error:
+    except (DemoError, InterruptedRunError, WrongFileError) as error:
         raise click.ClickException(f"{error}; see {home.log}") from error
     if as_json:
         print_json(result.status.to_json())

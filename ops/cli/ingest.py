@@ -78,9 +78,10 @@ def ingest(
 
     from common.runtime.exits import ExitCode
     from common.runtime.faults import Faults
-    from ops.ingest.ingest import InterruptedIngestError, ingest_files, watch_folder
+    from ops.ingest.ingest import ingest_files, watch_folder
     from ops.ingest.readers import WrongFileError
     from ops.ingest.settings import IngestSettings
+    from ops.transactions import InterruptedRunError
     from schemas.topics import INGEST
 
     flags = {"format": file_format, "caption_field": caption_field, "id_field": id_field}
@@ -122,7 +123,7 @@ def ingest(
                     say(_summary(source))
     except WrongFileError as error:
         return _failed(error, ExitCode.USAGE)
-    except InterruptedIngestError as error:
+    except InterruptedRunError as error:
         return _failed(error, ExitCode.OTHER)
     if as_json:
         print_json(_as_json(result))

@@ -1,46 +1,30 @@
 """Dead letters sent again: each a copy of the original bytes to the topic that its stage reads.
 
-Copies, their coordinates, the job's state and its offsets are one transaction. What has been sent is read after the
-transactional id has been taken over, so what a predecessor left open is settled by then; a second replay of the same
-stage takes the id away from the first, which then ends.
+Copies, their coordinates, the job's state and its offsets are one transaction.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib.metadata import version
-from typing import TypeVar
 from uuid import uuid4
 
-from common.kafka import (
-    Admin,
-    ConsumedRecord,
-    KafkaError,
-    Message,
-    Partition,
-    ProducerFencedError,
-    TransactionalProducer,
-    read_to_end,
-)
-from common.runtime.errors import ConfigurationError
-from common.runtime.exits import FencedError
-from common.runtime.faults import Faults, Step
+from common.kafka import Admin, ConsumedRecord, Message, Partition, read_to_end
+from common.runtime.faults import Faults
 from common.settings import CommonSettings
 from ops.dead_letters.filters import Filter
 from ops.dead_letters.reading import FoundLetter, found_letter
 from ops.dead_letters.replay_log import ReplayLog, log_message
 from ops.dead_letters.what_if import would_pass
-from ops.deadline import within
+from ops.transactions import Guard, Transactions, partitions_of, transactions
+from ops.unattended import never, no_report
 from schemas.codec import MAX_RECORD_BYTES
 from schemas.dead_letters import ATTEMPT, DeadLetter, input_headers
 from schemas.replays import Replayed, ReplayJob
 from schemas.scores import Bounds
 from schemas.topics import REPLAY, ROUTES, Names, Route
-
-T = TypeVar("T")
 
 BATCH = 500
 """The most copies of a transaction."""
@@ -49,10 +33,6 @@ BATCH_BYTES = 8 * 1024 * 1024
 SCANNED = 20_000
 """The most dead letters that are looked at before what they came to is committed."""
 PAUSE_S = 0.1
-
-
-class InterruptedReplayError(Exception):
-    """Kafka failed in mid-run. What the message says to be sent is sent; running again goes on from there."""
 
 
 class Refusal(StrEnum):
@@ -113,14 +93,6 @@ class _Batch:
     size: int = 0
 
 
-def never() -> bool:
-    return False
-
-
-def no_report(_: ReplayJob) -> None:
-    return
-
-
 class Replay:
     """Sends dead letters of one stage again."""
 
@@ -145,7 +117,9 @@ class Replay:
         self._route = _route_of(request.wanted)
         self._worker = f"{REPLAY}/{version('imgdiff')}"
         self._dead_letters = [self._names.topic(name) for name in request.wanted.topics()]
-        self._partitions = self._count_partitions()
+        self._guard = Guard(common, self._route.worker, "another replay of this stage has begun")
+        reads, replayed = self._names.topic(self._route.reads), self._names.topic(self._route.replayed)
+        self._partitions = partitions_of(common, [*self._dead_letters, reads, replayed])
 
     def dry_run(self) -> ReplayResult:
         """What a run would do. Nothing is written, and a replay that is at work goes on."""
@@ -158,33 +132,27 @@ class Replay:
     def run(self) -> ReplayResult:
         """Send what is wanted, or go on with the unfinished job that was asked for the same.
 
-        Raises FencedError when another replay of this stage began meanwhile, InterruptedReplayError when Kafka fails.
+        Raises FencedError when another replay of this stage began meanwhile, InterruptedRunError when Kafka fails.
         """
         transactional_id = self._names.transactional_id(REPLAY, self._route.worker)
-        timeout_s = self._common.runtime.transaction_timeout_s
-        producer = self._guarded(lambda: TransactionalProducer(self._common.kafka, transactional_id, timeout_s))
-        try:
-            log = self._guarded(lambda: ReplayLog.read(self._common.kafka, self._names, self._route))
+        with transactions(self._guard, transactional_id, self._faults) as writer:
+            log = self._guard.run(lambda: ReplayLog.read(self._common.kafka, self._names, self._route))
             job, resumed, start = self._job(log)
             if not resumed:
-                self._commit(producer, _Batch(), job)
-            return self._result(self._send(producer, log, job, start), resumed)
-        finally:
-            producer.close()
+                self._commit(writer, _Batch(), job)
+            return self._result(self._send(writer, log, job, start), resumed)
 
-    def _send(
-        self, producer: TransactionalProducer, log: ReplayLog, job: ReplayJob, start: Mapping[Partition, int]
-    ) -> ReplayJob:
+    def _send(self, writer: Transactions, log: ReplayLog, job: ReplayJob, start: Mapping[Partition, int]) -> ReplayJob:
         began, sent_before = time.monotonic(), job.sent
         self._report(job)
         for batch in self._batches(log, job, start):
             job = _advanced(job, batch)
-            self._commit(producer, batch, job)
+            self._commit(writer, batch, job)
             self._report(job)
             if self._stopping() or not self._keep_pace(began, job.sent - sent_before):
                 return job
         job = job.model_copy(update={"complete": True})
-        self._commit(producer, _Batch(offsets=self._ends(job) if self._request.limit is None else {}), job)
+        self._commit(writer, _Batch(offsets=self._ends(job) if self._request.limit is None else {}), job)
         return job
 
     def _job(self, log: ReplayLog) -> tuple[ReplayJob, bool, Mapping[Partition, int]]:
@@ -286,32 +254,10 @@ class Replay:
             return Refusal.NO_VALUE
         return Refusal.TOO_LARGE if message.size > MAX_RECORD_BYTES else None
 
-    def _commit(self, producer: TransactionalProducer, batch: _Batch, job: ReplayJob) -> None:
+    def _commit(self, writer: Transactions, batch: _Batch, job: ReplayJob) -> None:
         said: list[Replayed | ReplayJob] = [*batch.entries, job]
         entries = [log_message(self._names, self._route, entry, self._worker) for entry in said]
-        self._guarded(lambda: self._transact(producer, [*batch.copies, *entries], self._group(job), batch.offsets))
-
-    def _transact(
-        self, producer: TransactionalProducer, messages: Sequence[Message], group: str, offsets: Mapping[Partition, int]
-    ) -> None:
-        producer.begin()
-        try:
-            self._faults.reached(Step.AFTER_BEGIN)
-            for message in messages:
-                producer.send(message)
-            self._faults.reached(Step.AFTER_SENDS)
-            if offsets:
-                producer.send_offsets_of(group, offsets)
-            self._faults.reached(Step.AFTER_OFFSETS)
-            producer.commit()
-            self._faults.reached(Step.AFTER_COMMIT)
-        except ProducerFencedError:
-            raise
-        except KafkaError:
-            # An open transaction would hold up every reader of these partitions until its time-out.
-            with suppress(KafkaError):
-                producer.abort()
-            raise
+        writer.commit([*batch.copies, *entries], self._group(job), batch.offsets)
 
     def _keep_pace(self, began: float, sent: int) -> bool:
         """Wait until so many are due; False when it should end meanwhile."""
@@ -331,39 +277,6 @@ class Replay:
 
     def _group(self, job: ReplayJob) -> str:
         return self._names.replay_group(self._route.worker, job.id)
-
-    def _count_partitions(self) -> dict[str, int]:
-        wanted = [*self._dead_letters, self._names.topic(self._route.reads), self._names.topic(self._route.replayed)]
-        with Admin(self._common.kafka) as admin:
-            existing = admin.partition_counts()
-        missing = [name for name in wanted if name not in existing]
-        if missing:
-            raise ConfigurationError(
-                f"no topic {', '.join(missing)} at {self._common.kafka.bootstrap_servers}: "
-                "create the topics with `imgdiff topics create`"
-            )
-        return {name: existing[name] for name in wanted}
-
-    def _guarded(self, action: Callable[[], T]) -> T:
-        """An action on Kafka, with the time-out that the client's calls do not have, and errors that say what to do."""
-        patience_s = self._common.runtime.broker_patience_s
-        stage = self._route.worker
-        try:
-            return within(patience_s, action)
-        except ProducerFencedError as error:
-            raise FencedError(
-                f"{stage}: another replay of this stage has begun, or a transaction took longer than "
-                f"`runtime.transaction_timeout_s`: {error}"
-            ) from error
-        except TimeoutError as error:
-            raise InterruptedReplayError(
-                f"{stage}: Kafka at {self._common.kafka.bootstrap_servers} has not answered for {patience_s:.0f} s "
-                "(setting `runtime.broker_patience_s`); run the command again to go on"
-            ) from error
-        except KafkaError as error:
-            raise InterruptedReplayError(
-                f"{stage}: {type(error).__name__}: {error}; run the command again to go on"
-            ) from error
 
     def _result(self, job: ReplayJob, resumed: bool, *, dry_run: bool = False) -> ReplayResult:
         return ReplayResult(

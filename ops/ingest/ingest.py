@@ -1,24 +1,16 @@
 """Captions into the stream, each exactly once.
 
-A batch of captions, the dead letters of the items that are none, and the source's progress are one transaction. Progress
-is read after the transactional id has been taken over, so what a predecessor left open is settled by then; a second
-ingest of the same source takes the id away from the first, which then ends.
+A batch of captions, the dead letters of the items that are none, and the source's progress are one transaction.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
 
-from common.kafka import Admin, KafkaError, Message, ProducerFencedError, TransactionalProducer
-from common.runtime.errors import ConfigurationError
-from common.runtime.exits import FencedError
-from common.runtime.faults import Faults, Step
+from common.runtime.faults import Faults
 from common.settings import CommonSettings, settings_digest
-from ops.deadline import within
 from ops.ingest.batches import batches
 from ops.ingest.fresh import FreshItems
 from ops.ingest.items import AnyItem, BadItem
@@ -28,14 +20,10 @@ from ops.ingest.readers import Reading, WrongFileError
 from ops.ingest.settings import IngestSettings
 from ops.ingest.sources import Source, open_source
 from ops.ingest.watch import WatchedFolder
+from ops.transactions import Guard, Transactions, partitions_of, transactions
+from ops.unattended import never, no_report
 from schemas.ingest_progress import IngestProgress
 from schemas.topics import CAPTIONS, INGEST, INGEST_PROGRESS, Names
-
-T = TypeVar("T")
-
-
-class InterruptedIngestError(Exception):
-    """Kafka failed in mid-run. What the message says to be in is in; running again goes on from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +69,6 @@ class IngestResult:
         return sum(source.failed for source in self.sources)
 
 
-def never() -> bool:
-    return False
-
-
-def no_report(_: SourceProgress) -> None:
-    return
-
-
 class Ingest:
     """Writes sources into one stream."""
 
@@ -109,7 +89,7 @@ class Ingest:
         self._faults = faults or Faults([])
         self._names = Names(common.prefix)
         self._worker = f"{INGEST}/{version('imgdiff')}"
-        self._check_topics()
+        partitions_of(common, [self._names.topic(name) for name in (CAPTIONS, FAILED, INGEST_PROGRESS)])
 
     @property
     def reading(self) -> Reading:
@@ -127,10 +107,11 @@ class Ingest:
         ids of their own (`SOURCE+2:...`), so they are new captions and not repeats.
 
         Raises WrongFileError when the file is broken or changes, FencedError when another ingest of this source began
-        meanwhile, InterruptedIngestError when Kafka fails.
+        meanwhile, InterruptedRunError when Kafka fails.
         """
-        with self._writer(source) as writer:
-            log = self._guarded(source, lambda: ProgressLog.read(self._common.kafka, self._names))
+        guard = self._guard(source)
+        with transactions(guard, self._names.transactional_id(INGEST, source.id), self._faults) as writer:
+            log = guard.run(lambda: ProgressLog.read(self._common.kafka, self._names))
             run = log.last_run(source.id)
             known = log.of(run)
             if again and known is not None and known.complete:
@@ -141,7 +122,7 @@ class Ingest:
             return _result(source, begin, self._read_on(source, run, begin, limit, writer))
 
     def _read_on(
-        self, source: Source, run: Run, begin: IngestProgress, limit: int | None, writer: "_Writer"
+        self, source: Source, run: Run, begin: IngestProgress, limit: int | None, writer: Transactions
     ) -> IngestProgress:
         messages = MessageWriter(self._names, run, self._worker, settings_digest(self._section))
         fresh = FreshItems(source.reader, begin.position, limit, count_all=not source.fixed)
@@ -150,7 +131,7 @@ class Ingest:
         for batch in batches(fresh, self._section.batch_size, self._section.batch_wait_s, self._stopping):
             source.check_unchanged()
             now = self._advanced(now, batch)
-            writer.write([*map(messages.message, batch), progress_message(self._names, now, self._worker)])
+            writer.commit([*map(messages.message, batch), progress_message(self._names, now, self._worker)])
             self._tell(source, now)
         if fresh.ended:
             source.check_unchanged()
@@ -161,7 +142,7 @@ class Ingest:
                 )
             now = now.model_copy(update={"complete": True})
             if now != begin:
-                writer.write([progress_message(self._names, now, self._worker)])
+                writer.commit([progress_message(self._names, now, self._worker)])
         return now
 
     def _advanced(self, progress: IngestProgress, batch: Sequence[AnyItem]) -> IngestProgress:
@@ -177,79 +158,10 @@ class Ingest:
     def _tell(self, source: Source, now: IngestProgress) -> None:
         self._report(SourceProgress(source.name, now.position, now.ingested, now.failed, source.reader.share_read()))
 
-    @contextmanager
-    def _writer(self, source: Source) -> Iterator["_Writer"]:
-        runtime = self._common.runtime
-        transactional_id = self._names.transactional_id(INGEST, source.id)
-        producer = self._guarded(
-            source, lambda: TransactionalProducer(self._common.kafka, transactional_id, runtime.transaction_timeout_s)
+    def _guard(self, source: Source) -> Guard:
+        return Guard(
+            self._common, source.name, f"another ingest of this source ({source.id}) has begun and goes on from here"
         )
-        try:
-            yield _Writer(producer, lambda action: self._guarded(source, action), self._faults)
-        finally:
-            producer.close()
-
-    def _guarded(self, source: Source, action: Callable[[], T]) -> T:
-        """An action on Kafka, with the time-out that the client's calls do not have, and errors that say what to do."""
-        patience_s = self._common.runtime.broker_patience_s
-        try:
-            return within(patience_s, action)
-        except ProducerFencedError as error:
-            raise FencedError(
-                f"{source.name}: another ingest of this source ({source.id}) has begun and goes on from here, or a "
-                f"transaction took longer than `runtime.transaction_timeout_s`: {error}"
-            ) from error
-        except TimeoutError as error:
-            raise InterruptedIngestError(
-                f"{source.name}: Kafka at {self._common.kafka.bootstrap_servers} has not answered for {patience_s:.0f} s "
-                "(setting `runtime.broker_patience_s`); run the command again to go on"
-            ) from error
-        except KafkaError as error:
-            raise InterruptedIngestError(
-                f"{source.name}: {type(error).__name__}: {error}; run the command again to go on"
-            ) from error
-
-    def _check_topics(self) -> None:
-        needed = [self._names.topic(name) for name in (CAPTIONS, FAILED, INGEST_PROGRESS)]
-        with Admin(self._common.kafka) as admin:
-            existing = admin.partition_counts()
-        missing = [name for name in needed if name not in existing]
-        if missing:
-            raise ConfigurationError(
-                f"no topic {', '.join(missing)} at {self._common.kafka.bootstrap_servers}: "
-                "create the topics with `imgdiff topics create`"
-            )
-
-
-class _Writer:
-    """Writes messages, all of them or none."""
-
-    def __init__(
-        self, producer: TransactionalProducer, guarded: Callable[[Callable[[], None]], None], faults: Faults
-    ) -> None:
-        self._producer = producer
-        self._guarded = guarded
-        self._faults = faults
-
-    def write(self, messages: Sequence[Message]) -> None:
-        self._guarded(lambda: self._transact(messages))
-
-    def _transact(self, messages: Sequence[Message]) -> None:
-        self._producer.begin()
-        self._faults.reached(Step.AFTER_BEGIN)
-        try:
-            for message in messages:
-                self._producer.send(message)
-            self._faults.reached(Step.AFTER_SENDS)
-            self._producer.commit()
-            self._faults.reached(Step.AFTER_COMMIT)
-        except ProducerFencedError:
-            raise
-        except KafkaError:
-            # An open transaction would hold up every reader of these partitions until its time-out.
-            with suppress(KafkaError):
-                self._producer.abort()
-            raise
 
 
 def _nothing_read(run: Run, source: Source) -> IngestProgress:

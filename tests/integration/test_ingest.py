@@ -17,10 +17,11 @@ from common.kafka import ConsumedRecord, Message, TransactionalProducer, read_to
 from common.runtime.errors import ConfigurationError
 from common.runtime.exits import FencedError
 from common.runtime.faults import Step
-from ops.ingest.ingest import Ingest, IngestResult, InterruptedIngestError, SourceProgress, ingest_files
+from ops.ingest.ingest import Ingest, IngestResult, SourceProgress, ingest_files
 from ops.ingest.progress import ingested_captions
 from ops.ingest.readers import WrongFileError
 from ops.ingest.settings import IngestSettings
+from ops.transactions import InterruptedRunError
 from schemas import codec
 from schemas.captions import Caption
 from schemas.dead_letters import DeadLetter
@@ -375,6 +376,6 @@ def test_a_broker_that_does_not_answer_is_one_clear_error(
     settings = stream.settings
     impatient = settings.model_copy(update={"runtime": settings.runtime.model_copy(update={"broker_patience_s": 2.0})})
     work = Ingest(impatient, SMALL)
-    with pytest.raises(InterruptedIngestError, match="has not answered for 2 s"):
+    with pytest.raises(InterruptedRunError, match="has not answered for 2 s"):
         work.ingest(work.open(text_file(tmp_path, 5)))
     hang.set()
