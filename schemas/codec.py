@@ -1,6 +1,5 @@
 """Records to bytes and back: msgpack, with the schema named in a header. Bytes from a topic are untrusted."""
 
-from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgpack
@@ -8,7 +7,7 @@ from pydantic import ValidationError
 
 from schemas.images import NewImage
 from schemas.invalid import InvalidReason, InvalidRecord
-from schemas.record import Record
+from schemas.record import Fields, Record
 
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """`max.message.bytes` of the input topics."""
@@ -18,12 +17,6 @@ MAX_ARRAY_LENGTH = 16_384
 MAX_MAP_LENGTH = 4_096
 
 RecordT = TypeVar("RecordT", bound=Record)
-
-Fields = dict[str, Any]
-Upcast = Callable[[Fields], Fields]
-
-UPCASTS: Mapping[str, Mapping[int, Upcast]] = {}
-"""By topic and version: how the fields of that version become those of the next."""
 
 
 def encode(record: Record) -> bytes:
@@ -109,10 +102,15 @@ def _unpack(value: bytes) -> Any:
 
 def _upcast(kind: type[Record], version: int, fields: Fields) -> Fields:
     try:
-        return UPCASTS[kind.topic][version](fields)
+        return kind.upcasts[version](fields)
     except KeyError as error:
         raise InvalidRecord(
             InvalidReason.SCHEMA_BROKEN, f"{kind.topic}/{version} lacks {error}, can not become {kind.schema_name()}"
+        ) from error
+    except Exception as error:  # it takes fields for what they should be, and nobody has looked at them yet
+        raise InvalidRecord(
+            InvalidReason.SCHEMA_BROKEN,
+            f"{kind.topic}/{version} can not become {kind.schema_name()}: {type(error).__name__} {error}"[:300],
         ) from error
 
 

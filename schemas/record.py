@@ -1,6 +1,6 @@
 """What all records have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
@@ -15,6 +15,10 @@ RecordId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENG
 MAX_TEXT_LENGTH = 8_192
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_LENGTH)]
 
+Fields = dict[str, Any]
+Upcast = Callable[[Fields], Fields]
+"""Makes the fields of one version of a record those of the next. A KeyError says which field is not there."""
+
 ChildT = TypeVar("ChildT", bound="Record")
 
 
@@ -23,6 +27,18 @@ class Record(Frozen):
 
     topic: ClassVar[str]
     version: ClassVar[int]
+    upcasts: ClassVar[Mapping[int, Upcast]] = {}
+    """By each older version: how it becomes the next. Not inherited, as a record that extends another has versions of
+    its own."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        cls.upcasts = cls.__dict__.get("upcasts", {})
+        older = set(range(1, getattr(cls, "version", 1)))
+        if set(cls.upcasts) != older:
+            raise TypeError(
+                f"{cls.__name__}: `upcasts` from {sorted(cls.upcasts)}, expected one from every older version: {sorted(older)}"
+            )
 
     id: RecordId
     caption_id: RecordId
