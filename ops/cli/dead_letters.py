@@ -51,7 +51,8 @@ def list_(settings: SettingsOptions, *, chosen: FilterOptions, limit: int | None
 
 
 @dead_letters.command()
-@click.argument("where", metavar="TOPIC/PARTITION/OFFSET")
+@click.argument("where", metavar="[TOPIC/PARTITION/OFFSET]", required=False)
+@click.option("--caption", metavar="ID", help="Show all that come from the caption with this id.")
 @click.option(
     "--save-images",
     "folder",
@@ -60,29 +61,44 @@ def list_(settings: SettingsOptions, *, chosen: FilterOptions, limit: int | None
     help="Write the input's pictures into this folder.",
 )
 @settings_options
-def show(settings: SettingsOptions, where: str, folder: Path | None) -> None:
+def show(settings: SettingsOptions, where: str | None, caption: str | None, folder: Path | None) -> None:
     """Show everything about one dead letter: headers, record, trail, scores against bounds, traceback.
 
     TOPIC/PARTITION/OFFSET is where its input lies, as the list gives it, or where the dead letter itself lies; the
-    topic's prefix may be left out, as in pairs/3/17 or boxes.rejected/3/4.
+    topic's prefix may be left out, as in pairs/3/17 or boxes.rejected/3/4. With --caption instead, all those that come
+    from one caption.
     """
-    from ops.dead_letters.reading import NoSuchLetterError, letter_at
+    from ops.dead_letters.filters import Filter
+    from ops.dead_letters.reading import NoSuchLetterError, find_letters, letter_at
     from ops.dead_letters.showing import show as lines
     from schemas.headers import SourceCoordinates
 
+    if (where is None) == (caption is None):
+        raise click.UsageError("expected either TOPIC/PARTITION/OFFSET or --caption ID")
     try:
-        coordinates = SourceCoordinates.parse(where)
+        coordinates = None if where is None else SourceCoordinates.parse(where)
     except ValueError as error:
         raise click.UsageError(f"{where}: expected TOPIC/PARTITION/OFFSET, such as pairs/3/17") from error
     common = settings.layers().common()
     try:
-        found = letter_at(common, coordinates)
+        letters = (
+            list(find_letters(common, Filter(caption=caption)))
+            if coordinates is None
+            else [letter_at(common, coordinates)]
+        )
     except NoSuchLetterError as error:
         raise click.ClickException(str(error)) from error
-    for line in lines(found):
-        click.echo(line)
-    if folder is not None:
-        _save(found, common, folder)
+    if not letters:
+        raise click.ClickException(f"no dead letter of a caption {caption}")
+    for index, found in enumerate(letters):
+        click.echo("\n" * (index > 0) + "\n".join(lines(found)))
+    if folder is None:
+        return
+    if len(letters) > 1:
+        raise click.ClickException(
+            f"--save-images: {len(letters)} dead letters of a caption {caption}: name one by its place"
+        )
+    _save(letters[0], common, folder)
 
 
 @dead_letters.command()

@@ -148,6 +148,41 @@ def test_one_that_is_not_there_is_said_to_be(
     assert said.err.count("\n") == 1
 
 
+def test_those_of_one_caption_are_shown_together(
+    stream: Stream, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    stream.produce([rejected(stream, 1, "captions/2/39"), rejected(stream, 2, "captions/2/40")])
+    again = dead_letter(stream, "pairs.failed", caption(2), "edits/2/7", reason="crash", kind=DeadLetterKind.POISON,
+                        key=b"k2")  # fmt: skip
+    stream.produce([again])
+    assert main(["dead-letters", "show", "--caption", "k2"]) == 0
+    shown = capsys.readouterr().out
+    assert f"input    {stream.prefix}.captions/2/40" in shown
+    assert f"\n\ndead letter {stream.names.topic('pairs.failed')}/2/0\n" in shown
+    assert "captions/2/39" not in shown
+    folder = tmp_path / "pictures"
+    assert main(["dead-letters", "show", "--caption", "k2", "--save-images", str(folder)]) == 1
+    assert "2 dead letters of a caption k2" in capsys.readouterr().err
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["--caption", "k7"], 1, "no dead letter of a caption k7"),
+        ([], 64, "expected either TOPIC/PARTITION/OFFSET or --caption ID"),
+        (["captions/2/40", "--caption", "k7"], 64, "expected either TOPIC/PARTITION/OFFSET or --caption ID"),
+    ],
+)
+def test_show_asks_for_one_place_or_caption(
+    stream: Stream, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, line: str
+) -> None:
+    assert main(["dead-letters", "show", *arguments]) == code
+    said = capsys.readouterr()
+    assert line in said.err
+    assert said.err.count("\n") == 1
+
+
 def test_its_pictures_are_saved(stream: Stream, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     blobs = Blobs(stream.settings.blobs)
     first, second = (blobs.put_image(Image.new("RGB", (8, 4), colour)) for colour in ("red", "blue"))
