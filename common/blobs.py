@@ -80,7 +80,7 @@ class Blobs:
         with self._storage.setting_up():
             found = self._sentinel()
             # S3 refuses to say that an object is absent to who may not list the bucket.
-            self._storage.size(_path("0" * 64))
+            self._storage.size(picture_path("0" * 64))
         if found is None:
             raise ConfigurationError(
                 f"setting `blobs.url`: no store of pictures at {self._settings.url}: no file `{SENTINEL}` in it; "
@@ -102,7 +102,7 @@ class Blobs:
     def put(self, data: bytes) -> str:
         """Store encoded bytes and return their SHA-256 in hex; they are durable when this returns."""
         sha256 = hashlib.sha256(data).hexdigest()
-        path = _path(sha256)
+        path = picture_path(sha256)
         try:
             if not self._stored(path, sha256, data):
                 self._storage.write(path, data)
@@ -195,7 +195,7 @@ class Blobs:
         return picture
 
     def _read(self, sha256: str, limit: int) -> bytes:
-        path = _path(sha256)
+        path = picture_path(sha256)
         try:
             return self._storage.read(path, limit)
         except FileNotFoundError:
@@ -239,7 +239,8 @@ def sweeps_at_work(storage: Storage, group: str) -> list[str]:
     return [PurePosixPath(file.path).name for file in storage.files(f"{SWEEPING}/{group}") if file.modified > alive]
 
 
-def _path(sha256: str) -> str:
+def picture_path(sha256: str) -> str:
+    """Where a picture lies below the store. Raises ValueError for what is no digest."""
     if not _SHA256.match(sha256):
         raise ValueError(f"found {sha256[:80]!r}, expected a SHA-256: 64 hex digits")
     return f"{IMAGES}/{sha256[:2]}/{sha256[2:4]}/{sha256}"

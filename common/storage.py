@@ -285,13 +285,19 @@ class Storage:
 
     def names(self, folder: str) -> list[str]:
         """The names of the files in a folder, sorted, hidden ones left out; a folder that is absent has none."""
+        return [name for name in self._listed(folder, "file") if not name.startswith(".")]
+
+    def folders(self, folder: str) -> list[str]:
+        """The names of the folders in a folder, sorted; one that is absent has none."""
+        return self._listed(folder, "directory")
+
+    def _listed(self, folder: str, kind: str) -> list[str]:
         try:
             with self._translated(folder):
                 found = self._fs.ls(self._full(folder), detail=True, **self._deadline())
         except FileNotFoundError:
             return []
-        names = (PurePosixPath(entry["name"]).name for entry in found if entry["type"] == "file")
-        return sorted(name for name in names if not name.startswith("."))
+        return sorted(PurePosixPath(entry["name"]).name for entry in found if entry["type"] == kind)
 
     @contextmanager
     def reading(self, path: str) -> Iterator[IO[bytes]]:

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "dead-letters": LazyCommand(
         "ops.cli.dead_letters:dead_letters", "What was rejected or failed, why, and sent again."
     ),
+    "blobs": LazyCommand("ops.cli.blobs:blobs", "The store of pictures: remove what nobody needs any more."),
     "models": LazyCommand("ops.cli.models:models", "The models' weights: list, check, download."),
     "settings": LazyCommand("ops.cli.settings:settings", "Print the settings and where each came from."),
 }

@@ -62,6 +62,8 @@ def test_files_are_all_that_lie_below(made: Storage) -> None:
     assert {file.path for file in found} == {"images/b", "images/ab/cd/one", "images/ab/.hidden"}
     assert all(file.size == len(file.path) for file in found)
     assert list(made.files("nothing")) == []
+    assert (made.names("images"), made.folders("images")) == (["b"], ["ab"])
+    assert (made.names("nothing"), made.folders("nothing")) == ([], [])
 
 
 def test_an_empty_file_is_read_with_a_limit(made: Storage) -> None:

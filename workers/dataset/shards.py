@@ -65,11 +65,15 @@ class ShardStore:
         Raises ConfigurationError when the place refuses us, or is a bucket that does not exist.
         """
         with self._storage.setting_up():
-            if self._storage.size(SENTINEL) is None:
+            if not self.initialised():
                 self._storage.create_folder(PENDING)
                 self._storage.create_folder(DATA)
                 self._storage.create_folder("")
                 self._storage.write(SENTINEL, b"A dataset of imgdiff, layout 1.\n")
+
+    def initialised(self) -> bool:
+        """Whether there is a dataset."""
+        return self._storage.size(SENTINEL) is not None
 
     def write_pending(self, token: str, samples: Sequence[Sample]) -> None:
         """Write a shard that is on disk when this returns, and counts for nothing until it is committed and moved."""

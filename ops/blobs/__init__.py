@@ -1,0 +1,1 @@
+"""The store of pictures, looked after: what nobody refers to any more is removed."""
