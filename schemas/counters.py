@@ -83,5 +83,5 @@ class OffsetMetadata(Frozen):
             fields = json.loads(text)
             shard = fields.pop("shard", None) if isinstance(fields, dict) else None
             return cls(counters=Counters.model_validate(fields), shard=shard)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"offset metadata is not a worker's counters: {text[:120]!r}") from error
