@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint docs clean
+.PHONY: help demo test test-long chaos lint docs clean
 
 help:  ## Show this.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -15,10 +15,13 @@ demo: $(VENV)/.local  ## Run the whole stream here on a few hundred captions.
 
 test: lint  ## Lint, types, import contracts, and all tests but the long ones.
 	$(BIN)/pytest -q -n 2 -m 'not long' --dist loadfile tests/schemas tests/common tests/workers tests/ops tests/parity
-	$(BIN)/pytest -q -n 2 -m 'not long' --dist worksteal tests/integration
+	$(BIN)/pytest -q -n 2 -m 'not long' --dist worksteal tests/chaos tests/integration
 
 test-long: $(VENV)/.dev  ## The tests that take long.
 	$(BIN)/pytest -q -n 2 -m long tests
+
+chaos: $(VENV)/.dev  ## Try faults on running streams, and see whether anything is lost or doubled: docs/chaos.md.
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(VENV)/.dev  ## Lint, types and import contracts alone.
 	$(BIN)/ruff check .
@@ -29,6 +32,7 @@ lint: $(VENV)/.dev  ## Lint, types and import contracts alone.
 docs: $(VENV)/.dev  ## Write the generated pages of docs/ and the dashboard again.
 	$(BIN)/python -m ops.docs
 	$(BIN)/python -m ops.grafana
+	$(BIN)/python -m tests.chaos.report
 
 clean:  ## Remove the environment and everything that ran here. Stop a local broker first: imgdiff broker stop.
 	rm -rf $(VENV) .imgdiff build *.egg-info

@@ -28,9 +28,9 @@ FOLDER = Path(".imgdiff/chaos")
     "--folder", type=click.Path(path_type=Path), default=FOLDER, show_default=True,
     help="Where everything lies. Emptied at the start; after a run without findings only the report stays.",
 )  # fmt: skip
-@click.option("--page", type=click.Path(path_type=Path), help="Write the report into this page, too.")
+@click.option("--write-page", is_flag=True, help="Write what was found into docs/chaos.md.")
 def chaos(
-    *, seed: int, count: int, streams: int, names: Sequence[str], number: int | None, folder: Path, page: Path | None
+    *, seed: int, count: int, streams: int, names: Sequence[str], number: int | None, folder: Path, write_page: bool
 ) -> None:
     """Try faults on running streams, and see whether anything is lost or doubled.
 
@@ -48,9 +48,10 @@ def chaos(
     folder.mkdir(parents=True)
     command = f'make chaos ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else "make chaos"
     run = report.Run.of(command, streams, Harness(seed, planned, streams, folder).run)
-    (folder / "report.md").write_text(report.results(run))
-    if page is not None:
-        page.write_text(report.page(run))
+    found = report.results(run)
+    (folder / "report.md").write_text(found)
+    if write_page:
+        report.PAGE.write_text(report.page(found))
     say(report.summary(run))
     if run.findings:
         say(f"what is wrong: {folder / 'failures'}")

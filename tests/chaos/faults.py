@@ -285,6 +285,10 @@ def record_out_of_memory(scene: Scene) -> None:
     _bad_record(scene, Action.NO_MEMORY, "out_of_memory")
 
 
+def record_kills(scene: Scene) -> None:
+    _bad_record(scene, Action.KILL, "crash")
+
+
 BROKER_FAULTS: Mapping[str, Callable[[ChaosBroker, random.Random], None]] = {
     "broker_killed": lambda broker, chance: broker.kill(away_s=0),
     "broker_killed_and_away": lambda broker, chance: broker.kill(away_s=chance.uniform(10, 20)),
@@ -399,6 +403,14 @@ KINDS: Sequence[Kind] = (
         "one record does not fit even alone: it becomes a dead letter, and it alone",
         record_out_of_memory,
         MODELLED,
+        weight=3,
+    ),
+    Kind(
+        "record_kills",
+        Family.STAGE,
+        "one record kills the process whenever it is tried (SIGKILL): it becomes a dead letter, and it alone",
+        record_kills,
+        STAGES,
         weight=3,
     ),
 )

@@ -81,7 +81,8 @@ class Patient:
         self._removed: dict[str, str] = {}
 
     def control(self) -> Trial:
-        """A round without a fault."""
+        """A round without a fault, once all processes are there."""
+        self.stream.wait("all workers to be members of their groups", self.stream.all_joined)
         began = time.monotonic()
         self._batches.append(CONTROL)
         self.stream.feed({CONTROL: plan.captions(self._seed, CONTROL)})

@@ -58,7 +58,7 @@ class Outcome:
 
 
 @dataclass
-class _Account:
+class Account:
     """One stage's inputs and outcomes by the input's place (`topic/partition/offset`)."""
 
     route: Route
@@ -122,7 +122,7 @@ class Outcomes:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._ends: dict[Partition, int] = {}
-        self._accounts = {route.worker: _Account(route) for route in ROUTES}
+        self._accounts = {route.worker: Account(route) for route in ROUTES}
         self._shards: set[str] = set()
         self._rows: dict[str, list[tuple[str, ...]]] = defaultdict(list)
         self._pictures: set[str] = set()
@@ -130,7 +130,7 @@ class Outcomes:
 
     def look(self) -> None:
         """Read what has come since the last look."""
-        by_input: dict[str, _Account] = {account.route.reads: account for account in self._accounts.values()}
+        by_input: dict[str, Account] = {account.route.reads: account for account in self._accounts.values()}
         by_output = {account.route.writes: account for account in self._accounts.values() if account.route.writes}
         refusing = {
             topic: account
@@ -187,7 +187,7 @@ class Outcomes:
             sink[name] = replace(outcome, records=tuple(" ".join(row) for row in sorted(self._rows.get(name, ()))))
         return found
 
-    def _refused(self, account: _Account, topic: str, record: ConsumedRecord) -> None:
+    def _refused(self, account: Account, topic: str, record: ConsumedRecord) -> None:
         source = (text_header(record.headers, "dlq.source") or "").rpartition("/")[0]
         account.refused[source].append(f"{topic}: {text_header(record.headers, 'dlq.reason')}")
 

@@ -38,7 +38,7 @@ class Proxy:
     def __init__(self, loop: ProxyLoop, port: int, target: int) -> None:
         self.port = port
         self._target = target
-        self._loop = loop
+        self.loop = loop
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -49,16 +49,16 @@ class Proxy:
 
     def cut(self) -> None:
         """Reset every connection; new ones are welcome."""
-        self._loop.call(self._reset())
+        self.loop.call(self._reset())
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
         """Reset every connection, and refuse new ones while the block runs."""
-        self._loop.call(self._close())
+        self.loop.call(self._close())
         try:
             yield
         finally:
-            self._loop.call(self._listen())
+            self.loop.call(self._listen())
 
     @contextmanager
     def delaying(self, seconds: float) -> Iterator[None]:
@@ -72,14 +72,14 @@ class Proxy:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Take connections and data, and pass on nothing until the block ends."""
-        self._loop.call(_run(self._open.clear))
+        self.loop.call(_run(self._open.clear))
         try:
             yield
         finally:
-            self._loop.call(_run(self._open.set))
+            self.loop.call(_run(self._open.set))
 
     def end(self) -> None:
-        self._loop.call(self._close())
+        self.loop.call(self._close())
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, HOST, self.port)

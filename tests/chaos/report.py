@@ -1,4 +1,7 @@
-"""docs/chaos.md: what is tried and how it is judged, made from the table of kinds; and what the last full run found."""
+"""docs/chaos.md: what is tried and how it is judged, made from the table of kinds; and what the last full run found.
+
+`python -m tests.chaos.report` writes the first part again, and leaves the results as they are.
+"""
 
 import os
 import platform
@@ -6,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from statistics import median
 
 from ops.broker.jars import KAFKA_VERSION
@@ -16,6 +20,7 @@ from tests.chaos.outcomes import Finding, Wrong
 from tests.chaos.plan import CAPTIONS_PER_BATCH
 from tests.chaos.stream import BATCH_RECORDS, PARTITIONS
 
+PAGE = Path(__file__).parents[2] / "docs" / "chaos.md"
 RESULTS = "## The last full run"
 """Where the generated part ends and what a run found begins."""
 
@@ -67,7 +72,7 @@ def fixed() -> str:
     """The part of the page that no run changes."""
     return f"""# Chaos: nothing lost, nothing twice, under faults
 
-<!-- Written by `make chaos ARGS="--page docs/chaos.md"`, from the tables in tests/chaos/. Change these, not this page. -->
+<!-- Written by `make docs` from the tables in tests/chaos/, and below by `make chaos`. Change these, not this page. -->
 
 `make chaos` runs the real stream on the local broker, several streams side by side: ingest watching a folder, the six workers
 on the profile `sketch`, each a process of its own that is started again when it dies, {PARTITIONS} partitions, batches of
@@ -148,9 +153,15 @@ def results(run: Run) -> str:
     )
 
 
-def page(run: Run) -> str:
-    """The whole page."""
-    return f"{fixed()}\n{results(run)}\n"
+def page(found: str) -> str:
+    """The whole page, with what a run found."""
+    return f"{fixed()}\n{found}\n"
+
+
+def renewed(old: str) -> str:
+    """A page with the fixed part as it should be now, and the results that it had."""
+    _, _, found = old.partition(RESULTS)
+    return page(RESULTS + found.rstrip("\n"))
 
 
 def summary(run: Run) -> str:
@@ -165,3 +176,7 @@ def _machine() -> str:
         f"{len(os.sched_getaffinity(0))} cores and {memory:.0f} GiB, {platform.system()}, "
         f"Python {platform.python_version()}, Apache Kafka {KAFKA_VERSION}"
     )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text()))

@@ -114,11 +114,12 @@ class ChaosStream:
 
     def joined(self, worker: str) -> bool:
         """Whether all processes of a worker are members of its group. Ingest has no group."""
-        if worker == INGEST:
-            return True
-        group = self.topics.names.group(worker)
         count = sum(member.worker == worker for member in self.members)
-        return self._asked(lambda admin: admin.member_counts([group])[group] >= count) or False
+        return worker == INGEST or self._member_counts([worker]).get(worker, 0) >= count
+
+    def all_joined(self) -> bool:
+        """Whether every worker has a process in its group."""
+        return all(count > 0 for count in self._member_counts(WORKERS).values())
 
     def feed(self, batches: Mapping[str, Sequence[str]]) -> None:
         """Files of captions for ingest to find, once the stream has settled. No two may ever have the same content."""
@@ -190,6 +191,11 @@ class ChaosStream:
             self.stop(member)
         self._forget_admin()
         self.proxy.end()
+
+    def _member_counts(self, workers: Sequence[str]) -> dict[str, int]:
+        groups = {self.topics.names.group(worker): worker for worker in workers}
+        counts = self._asked(lambda admin: admin.member_counts(list(groups))) or {}
+        return {worker: counts.get(group, 0) for group, worker in groups.items()}
 
     def _asked(self, question: Callable[[Admin], T]) -> T | None:
         """The broker's answer; None where there is none."""
