@@ -158,7 +158,7 @@ class Harness:
         self._folder = folder
         self._broker = ChaosBroker(folder / "broker", streams + 1)
         self._began = time.monotonic()
-        self._done = 0
+        self._tried: set[int] = set()
         self._lock = threading.Lock()
 
     def run(self) -> list[Trial]:
@@ -234,12 +234,12 @@ class Harness:
         """Say how it went, on standard error and where something is wrong in a file."""
         with self._lock:
             if trial.fault is not None:
-                self._done += 1
+                self._tried.add(trial.fault.number)
             what = str(trial.fault) if trial.fault else "no fault"
             took = f"recovered in {trial.recovered_s:.1f} s" if trial.recovered_s is not None else "-"
             wrong = f", WRONG: {trial.findings[0]} ({len(trial.findings)} findings)" if trial.findings else ""
             minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
-            say(f"{minutes:3}:{seconds:02} {self._done:4}/{len(self._planned)} {trial.stream}: {what}: {took}{wrong}")
+            say(f"{minutes:3}:{seconds:02} {len(self._tried):4}/{len(self._planned)} {trial.stream}: {what}: {took}{wrong}")
             if trial.findings:
                 self._write(trial)
         return trial
