@@ -147,6 +147,10 @@ class WorkerMetrics:
             "imgdiff_retries_total", "Retries of what was unreachable, by what was tried.",
             ["stage", "action"], registry=registry,
         )  # fmt: skip
+        self._circuit = Gauge(
+            "imgdiff_circuit_open", "1 while nothing is committed because most of the last records failed alike.",
+            ["stage"], registry=registry,
+        ).labels(stage)  # fmt: skip
         self._partitions = Gauge(
             "imgdiff_assigned_partitions", "Partitions that this worker owns.", ["stage"], registry=registry
         ).labels(stage)
@@ -211,6 +215,9 @@ class WorkerMetrics:
         self._transaction_children[result].inc()
         if seconds is not None:
             self._transaction_seconds.observe(seconds)
+
+    def circuit_open(self, is_open: bool) -> None:
+        self._circuit.set(is_open)
 
     def rebalance(self, event: RebalanceEvent) -> None:
         self._rebalance_children[event].inc()

@@ -161,6 +161,10 @@ class RuntimeSettings(Section):
     """Where the workers of this machine agree on their names."""
     accept_loss: bool = False
     """Go on where a committed offset lies below the start of the log, that is where records expired unread."""
+    circuit_pause_s: float = Field(default=30.0, gt=0)
+    """How long a worker pauses when most of the last records failed alike, before it tries again."""
+    accept_failures: bool = False
+    """Go on where most of the last records failed alike, with a dead letter for each."""
 
 
 class HttpSettings(Section):

@@ -21,11 +21,12 @@ from common.kafka import (
     TransactionalProducer,
 )
 from common.metrics import TransactionResult, WorkPhase
+from common.runtime.circuit import CircuitOpenError
 from common.runtime.deadline import Deadline
 from common.runtime.exits import FencedError
 from common.runtime.faults import Step
 from common.runtime.flight import Failed, Fetched, Prepared, Stamp, Tally
-from common.runtime.handover import Batch, IdleCommit
+from common.runtime.handover import Batch, GivenUp, IdleCommit
 from common.runtime.ownership import Progress
 from common.runtime.retry import NotWantedError
 from common.runtime.shared import Shared
@@ -67,6 +68,7 @@ class Committer:
         self._health = shared.health
         self._metrics = shared.metrics
         self._watchdog = shared.watchdog
+        self._circuit = shared.circuit
         self._connect = connect
         self._membership = membership
         self._producer: TransactionalProducer | None = None
@@ -98,10 +100,13 @@ class Committer:
             if work is None:
                 continue
             self._health.busy("commit")
-            if isinstance(work, Batch):
-                self._commit_batch(work)
-            else:
-                self._commit_idle(work)
+            match work:
+                case Batch():
+                    self._commit_batch(work)
+                case GivenUp():
+                    self._give_up(work.records)
+                case IdleCommit():
+                    self._commit_idle(work)
             self._health.idle("commit")
 
     def close(self) -> None:
@@ -112,6 +117,12 @@ class Committer:
         with self._metrics.phase(WorkPhase.STORE):
             prepared = [one for future in batch.prepared for one in future.result()]
         self._faults.reached(Step.AFTER_STORE)
+        try:
+            self._circuit.admit(one.outcome for one in prepared)
+        except CircuitOpenError as error:
+            self._circuit.open(error.alike)
+            self._give_up(len(batch.began))
+            return
         begun = Counter([fetched.stamp for fetched in batch.began])
         membership = self._stable_membership(begun)
         shares = self._shares(_unbroken(batch.began, prepared)) if membership is not None else {}
@@ -125,6 +136,12 @@ class Committer:
         # After a failed transaction these stamps are void already, and nothing is settled.
         for (partition, epoch), count in begun.items():
             self._assignment.settle(partition, epoch, count)
+
+    def _give_up(self, records: int) -> None:
+        """No transaction is open, so what is committed is the truth at once."""
+        self._metrics.transaction(TransactionResult.SKIPPED)
+        self._metrics.dropped(records)
+        self._assignment.restart_all()
 
     def _stable_membership(self, stamps: Collection[Stamp]) -> Membership | None:
         """The membership to commit under, once the group is stable; None when everything was lost meanwhile.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
+from common.runtime.circuit import WINDOW, Circuit, FailureWindow
 from common.runtime.errors import ConfigurationError, DeviceLostError, OutOfMemoryError, translated
 from common.runtime.flight import Failed, Finished, Loaded, Outcome
 from common.runtime.ownership import Assignment
@@ -30,17 +31,30 @@ class Execution:
     until the culprit is alone. Remembers the batch size that fitted."""
 
     def __init__(
-        self, stage: Stage[Any, Any], reasons: type[StrEnum], retry: Retry, assignment: Assignment, max_attempts: int
+        self,
+        stage: Stage[Any, Any],
+        reasons: type[StrEnum],
+        retry: Retry,
+        assignment: Assignment,
+        circuit: Circuit,
+        *,
+        max_attempts: int,
     ) -> None:
         self._stage = stage
         self._reasons = reasons
         self._retry = retry
         self._assignment = assignment
+        self._circuit = circuit
+        self._window = FailureWindow()
         self._max_attempts = max_attempts
         self.largest_batch: int | None = None
 
     def run(self, batch: Sequence[Loaded]) -> list[Finished]:
-        """The outcomes, in order, but for records whose partition went elsewhere while something was unreachable."""
+        """The outcomes, in order, but for records whose partition went elsewhere while something was unreachable.
+
+        Raises CircuitOpenError as soon as most of the last records have failed alike.
+        """
+        self._window = self._circuit.window()
         decided = [loaded for loaded in batch if not isinstance(loaded.content, Task)]
         if not decided:
             return self._split_to_fit(batch)
@@ -73,7 +87,7 @@ class Execution:
 
     def _halve(self, batch: Sequence[Loaded], error: Exception) -> list[Finished]:
         if len(batch) == 1:
-            return [_finish(batch[0], _poison(PoisonReason.OUT_OF_MEMORY, error), 1, 0.0)]
+            return [self._failed(batch[0], PoisonReason.OUT_OF_MEMORY, error)]
         self.largest_batch = (len(batch) + 1) // 2
         log.warning("out of memory with %d records, going on with %d: %s", len(batch), self.largest_batch, error)
         return self._split_to_fit(batch)
@@ -94,7 +108,13 @@ class Execution:
             except Exception as again:
                 error = again
         reason = PoisonReason.OUT_OF_MEMORY if isinstance(error, OutOfMemoryError) else PoisonReason.EXCEPTION
-        return [_finish(batch[0], _poison(reason, error), 1, 0.0)]
+        return [self._failed(batch[0], reason, error)]
+
+    def _failed(self, loaded: Loaded, reason: PoisonReason, error: Exception) -> Finished:
+        outcome = Failed(DeadLetterKind.POISON, str(reason), error=error_info(error))
+        # Looked at before the batch is split any further: each record of a whole batch would be tried several times.
+        self._circuit.check(self._window.add(outcome))
+        return _finish(loaded, outcome, 1, 0.0)
 
     def _wanted(self, loaded: Loaded) -> bool:
         return self._assignment.wanted(*loaded.fetched.stamp)
@@ -121,6 +141,8 @@ class Execution:
             raise StageContractError(f"{len(outcomes)} outcomes for {len(batch)} inputs")
         for outcome in outcomes:
             self._check(outcome)
+        for outcome in outcomes[-WINDOW:]:
+            self._window.add(outcome)
         return [_finish(loaded, outcome, len(batch), seconds) for loaded, outcome in zip(batch, outcomes, strict=True)]
 
     def _check(self, outcome: Emit[Any] | Reject) -> None:
@@ -153,10 +175,6 @@ def _decided(loaded: Loaded) -> Failed:
         return loaded.content
     assert isinstance(loaded.content, InvalidRecord)
     return Failed(DeadLetterKind.INVALID, str(loaded.content.reason), loaded.content.detail)
-
-
-def _poison(reason: PoisonReason, error: BaseException) -> Failed:
-    return Failed(DeadLetterKind.POISON, str(reason), error=error_info(error))
 
 
 def error_info(error: BaseException) -> ErrorInfo:

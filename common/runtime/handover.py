@@ -22,6 +22,13 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A batch that the stage thread has given up: everything owned starts again from what is committed."""
+
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
 class IdleCommit:
     """Nothing is in flight, and the position has passed transaction markers."""
 
@@ -35,10 +42,10 @@ class CommitQueue:
 
     def __init__(self) -> None:
         # One waits, one commits, one computes: more would only be dropped at a rebalance.
-        self._queue: queue.Queue[Batch | IdleCommit] = queue.Queue(1)
+        self._queue: queue.Queue[Batch | GivenUp | IdleCommit] = queue.Queue(1)
         self._settled = threading.Event()
 
-    def put(self, batch: Batch) -> None:
+    def put(self, batch: Batch | GivenUp) -> None:
         self._queue.put(batch)
 
     def offer(self, commit: IdleCommit) -> None:
@@ -48,7 +55,7 @@ class CommitQueue:
             except queue.Full:
                 return
 
-    def get(self, timeout_s: float) -> Batch | IdleCommit | None:
+    def get(self, timeout_s: float) -> Batch | GivenUp | IdleCommit | None:
         try:
             return self._queue.get(timeout=timeout_s)
         except queue.Empty:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from common.health import Health
 from common.metrics import WorkerMetrics
+from common.runtime.circuit import Circuit
 from common.runtime.crash_marks import CrashMarks
 from common.runtime.delivery import Delivery
 from common.runtime.faults import Faults
@@ -28,3 +29,4 @@ class Shared:
     metrics: WorkerMetrics
     watchdog: TransactionWatchdog
     marks: CrashMarks
+    circuit: Circuit

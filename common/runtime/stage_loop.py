@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from common.metrics import WorkPhase
+from common.runtime.circuit import CircuitOpenError
 from common.runtime.execution import Execution
 from common.runtime.faults import Step
 from common.runtime.flight import Fetched, Finished, Loaded, Prepared
-from common.runtime.handover import Batch
+from common.runtime.handover import Batch, GivenUp
 from common.runtime.intake import Intake
 from common.runtime.retry import NotWantedError
 from common.runtime.shared import Shared
@@ -32,6 +33,7 @@ class StageLoop:
         """Work until told to stop. Raises DeviceLostError."""
         shared = self._shared
         while not stopping.is_set():
+            shared.circuit.wait(stopping)
             with shared.metrics.phase(WorkPhase.WAIT):
                 # One record at a time is all there is while a predecessor's crash is looked into.
                 wait_s = 0.0 if shared.marks.isolating else self._settings.batch_wait_s
@@ -44,8 +46,13 @@ class StageLoop:
     def _work(self, loaded: Sequence[Loaded]) -> None:
         shared = self._shared
         started = time.perf_counter()
-        with shared.metrics.phase(WorkPhase.STAGE):
-            finished = self._execution.run(self._marked(loaded))
+        try:
+            with shared.metrics.phase(WorkPhase.STAGE):
+                finished = self._execution.run(self._marked(loaded))
+        except CircuitOpenError as error:
+            shared.circuit.open(error.alike)
+            shared.commits.put(GivenUp(len(loaded)))
+            return
         shared.metrics.batch(len(loaded), time.perf_counter() - started)
         shared.faults.reached(Step.BEFORE_STORE)
         shared.commits.put(Batch([one.fetched for one in loaded], self._prepare(finished)))

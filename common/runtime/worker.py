@@ -15,6 +15,7 @@ from common.blobs import Blobs
 from common.health import Health, HealthServer
 from common.kafka import Admin, GroupConsumer, KafkaError, Membership, TransactionalProducer, reachable
 from common.metrics import WorkerMetrics
+from common.runtime.circuit import Circuit
 from common.runtime.commit import Committer
 from common.runtime.crash_marks import CrashMarks
 from common.runtime.deadline import Deadline
@@ -131,12 +132,20 @@ class Worker:
             metrics=self._metrics,
             watchdog=TransactionWatchdog(self._common.runtime),
             marks=marks,
+            circuit=Circuit(self._common.runtime, self._health, self._metrics),
         )
         loader = Loader(self._spec.reads, blobs, retry, decode_images=self._spec.decodes_images)
         intake = Intake(loader, shared, self._settings.batch_size)
         poller = Poller(shared, intake, lambda: self._join_group(shared.assignment))
         committer = Committer(shared, self._connect_producer, lambda: _membership(poller))
-        execution = Execution(stage, self._spec.reasons, retry, shared.assignment, self._common.runtime.max_attempts)
+        execution = Execution(
+            stage,
+            self._spec.reasons,
+            retry,
+            shared.assignment,
+            shared.circuit,
+            max_attempts=self._common.runtime.max_attempts,
+        )
         loop = StageLoop(shared, intake, execution, self._settings)
 
         committer.open(self._wanted)

@@ -230,6 +230,14 @@ PER_STAGE = Row(
             stacked=True,
         ),
         Panel(
+            "Circuit open",
+            "Workers that commit nothing because most of the last records failed alike: a model, an endpoint or a version "
+            "is broken. Their /readyz and log name the error. Mended, work goes on by itself; with "
+            "runtime.accept_failures each record becomes a dead letter instead.",
+            [Query('sum(imgdiff_circuit_open{stage=~"$stage"})', "open")],
+            thresholds=[Threshold(1, Colour.BAD)],
+        ),
+        Panel(
             "Transactions by result",
             "Per second. failed: the broker was away or refused; the log says why, and the work is repeated. skipped: the "
             "partitions were gone before the commit.",

@@ -6,6 +6,7 @@ from typing import Any
 from common.health import Health
 from common.kafka import ConsumedRecord, Membership, Partition
 from common.metrics import WorkerMetrics
+from common.runtime.circuit import Circuit
 from common.runtime.commit import Committer
 from common.runtime.faults import Faults
 from common.runtime.flight import Failed, Fetched, Finished, Loaded, Prepared
@@ -55,6 +56,7 @@ def test_an_eviction_that_is_seen_late_ends_nothing_that_was_assigned_since() ->
         metrics,
         TransactionWatchdog(settings),
         marks,
+        Circuit(settings, health, metrics),
     )
 
     def evicted() -> Membership:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from common.health import Health
 from common.kafka import ConsumedRecord, Partition
 from common.metrics import WorkerMetrics
+from common.runtime.circuit import Circuit, CircuitOpenError
 from common.runtime.errors import ConfigurationError, DeviceLostError, OutOfMemoryError, TransientError
 from common.runtime.execution import Execution
 from common.runtime.flight import Failed, Fetched, Finished, Loaded
@@ -63,9 +64,12 @@ class Scripted:
         return Emit([caption.derive(Edit, 0, edited_caption=caption.caption)])
 
 
-def execution(stage: Scripted, assignment: Assignment | None = None) -> Execution:
-    retry = Retry(RuntimeSettings(retry_first_s=0.001, retry_max_s=0.01), Health(), WorkerMetrics("edits", "0", "test"))
-    return Execution(stage, Reason, retry, assignment or owning(), max_attempts=3)
+def execution(stage: Scripted, assignment: Assignment | None = None, *, accept_failures: bool = False) -> Execution:
+    settings = RuntimeSettings(retry_first_s=0.001, retry_max_s=0.01, accept_failures=accept_failures)
+    health, metrics = Health(), WorkerMetrics("edits", "0", "test")
+    circuit = Circuit(settings, health, metrics)
+    retry = Retry(settings, health, metrics)
+    return Execution(stage, Reason, retry, assignment or owning(), circuit, max_attempts=3)
 
 
 def owning() -> Assignment:
@@ -99,7 +103,7 @@ def said(finished: Finished) -> str:
 )
 def test_every_record_gets_its_own_outcome_in_order(texts: list[str]) -> None:
     batch = [loaded(text, position) for position, text in enumerate(texts)]
-    finished = execution(Scripted()).run(batch)
+    finished = execution(Scripted(), accept_failures=True).run(batch)
     expected = {"fail": "exception", "junk": "undecodable", "foreign reason": "exception", "nothing": "exception"}
     assert [said(f) for f in finished] == [expected.get(text, text) for text in texts]
     assert [f.loaded for f in finished] == batch
@@ -115,6 +119,13 @@ def test_a_culprit_among_many_is_found_in_few_calls() -> None:
     assert error.class_name == "builtins.ValueError"
     assert "no such caption" in error.message
     assert "process" in error.traceback
+
+
+def test_a_whole_batch_that_fails_alike_is_given_up_before_it_is_split_to_the_end() -> None:
+    stage = Scripted()
+    with pytest.raises(CircuitOpenError, match=r"16 of the last 16 records failed with builtins\.ValueError"):
+        execution(stage).run([loaded("fail", n) for n in range(256)])
+    assert len(stage.calls) < 100
 
 
 def test_a_stage_that_forgets_an_input_costs_only_that_input() -> None:

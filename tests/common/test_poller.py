@@ -9,6 +9,7 @@ import pytest
 from common.health import Health
 from common.kafka import Committed, Fetched, KafkaError, Partition
 from common.metrics import WorkerMetrics
+from common.runtime.circuit import Circuit
 from common.runtime.crash_marks import CrashMarks
 from common.runtime.faults import Faults
 from common.runtime.handover import CommitQueue
@@ -103,6 +104,7 @@ def poller(assignment: Assignment, tmp_path: Path) -> Poller:
         metrics,
         TransactionWatchdog(settings),
         marks,
+        Circuit(settings, health, metrics),
     )
     connect: Any = None
     return Poller(shared, intake, connect)

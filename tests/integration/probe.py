@@ -1,7 +1,7 @@
 """A worker for tests of the runtime: what it does with a caption is written in the caption.
 
 `reject`, `fail`, `fail once`, `oom`, `many N`, `die` (kills the process), `hang`; anything else passes. It notes every call
-in `PROBE_JOURNAL` and takes `PROBE_DELAY_S` for each.
+in `PROBE_JOURNAL` and takes `PROBE_DELAY_S` for each. While `PROBE_BROKEN` is there it fails with everything.
 """
 
 import json
@@ -52,6 +52,9 @@ class ProbeStage:
             os.kill(os.getpid(), signal.SIGKILL)
         if "hang" in texts:
             threading.Event().wait()
+        broken = os.environ.get("PROBE_BROKEN")
+        if broken and Path(broken).exists():
+            raise ArithmeticError("the model gives no numbers")
         for task in batch:
             if task.record.caption.startswith("fail once") and task.record.id not in self._failed_once:
                 self._failed_once.add(task.record.id)

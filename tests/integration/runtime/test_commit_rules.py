@@ -11,6 +11,7 @@ import pytest
 from common.health import Health
 from common.kafka import Admin, Committed, ConsumedRecord, GroupConsumer, Membership, Partition, TransactionalProducer
 from common.metrics import WorkerMetrics
+from common.runtime.circuit import Circuit
 from common.runtime.commit import Committer
 from common.runtime.crash_marks import CrashMarks
 from common.runtime.delivery import TopicDelivery
@@ -102,6 +103,7 @@ class Bench:
             metrics,
             TransactionWatchdog(settings.runtime),
             CrashMarks(settings.blobs, self.stream.names.group(GROUP_WORKER)),
+            Circuit(settings.runtime, health, metrics),
         )
         self.committer = Committer(self.shared, self._connect, lambda: self.memberships.pop(0))
         self.committer.open()
