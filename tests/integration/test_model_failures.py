@@ -1,22 +1,19 @@
 """What a user sees of a model that can not be had: a real worker process says so in one line, and takes no record."""
 
-import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import torch
 
 from common.kafka import Message
 from schemas.topics import BOXES, EDITS
 from tests.integration.kit import Stream, WorkerProcess, wait_until
 from tests.scripted_endpoint import Answer, ScriptedEndpoint
-from tests.tiny import clip, fastsam, llama
 
 SETTINGS = {"IMGDIFF_PROFILE": "paper", "IMGDIFF_COMPUTE__DEVICE": "cpu", "IMGDIFF_COMPUTE__DTYPE": "float32"}
 DEADLINE_S = 120
@@ -34,16 +31,6 @@ SAID = {
     "nonsense": r"settings `models\.caption_editor\.options`: a first request came to nothing: ",
 }
 """How the one line begins, by fault."""
-
-
-class Payload:
-    """Unpickled without limits it makes a folder."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        return os.mkdir, (str(self.target),)
 
 
 @dataclass(frozen=True)
@@ -79,37 +66,11 @@ def endpoint(base_url: str) -> dict[str, str]:
     }
 
 
-def truncated(folder: Path) -> Path:
-    clip.save(folder)
-    path = folder / "open_clip_model.safetensors"
-    os.truncate(path, path.stat().st_size // 2)
-    return folder
-
-
-def malicious(folder: Path, target: Path) -> Path:
-    """The payload beside a model that is as it should be."""
-    fastsam.save(folder)
-    path = folder / fastsam.FILE
-    checkpoint = torch.load(path, weights_only=False)
-    torch.save({**checkpoint, "date": Payload(target)}, path)
-    return folder
-
-
-def another(folder: Path) -> Path:
-    """A chat model where BLIP belongs, with every file that is asked for by name."""
-    llama.save(folder)
-    for name in ("preprocessor_config.json", "vocab.txt"):
-        (folder / name).write_text("{}")
-    return folder
-
-
-def whole(folder: Path) -> Path:
-    clip.save(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def bed(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    # Not above: every process that collects tests would import torch, which takes it seconds.
+    from tests.tiny import broken
+
     folder = tmp_path_factory.mktemp("failures")
     stream = Stream(broker, f"test-{uuid4().hex[:12]}", folder, partitions=1, environ=SETTINGS).create()
     stream.produce_captions(["A dog sits on a sofa."])
@@ -117,12 +78,13 @@ def bed(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     stream.produce([Message(stream.names.topic(BOXES.reads), key=b"1", value=b"no pair", headers=[], partition=0)])
     faults = {
         "no checkpoint": weights_of("image_encoder", folder / "nowhere"),
-        "truncated": weights_of("image_encoder", truncated(folder / "truncated")),
+        "truncated": weights_of("image_encoder", broken.truncated(folder / "truncated")),
         "malicious": sketched("image_encoder")
-        | weights_of("segmenter", malicious(folder / "malicious", folder / "payload ran")),
+        | weights_of("segmenter", broken.malicious(folder / "malicious", folder / "payload ran")),
         "another model": sketched("image_encoder", "segmenter")
-        | weights_of("image_text_matcher", another(folder / "llama")),
-        "no device": weights_of("image_encoder", whole(folder / "whole")) | {"IMGDIFF_COMPUTE__DEVICE": "cuda:63"},
+        | weights_of("image_text_matcher", broken.another(folder / "llama")),
+        "no device": weights_of("image_encoder", broken.whole(folder / "whole"))
+        | {"IMGDIFF_COMPUTE__DEVICE": "cuda:63"},
     }
     with ExitStack() as ends:
         ends.callback(stream.end)
@@ -152,9 +114,11 @@ def test_it_is_one_line_and_the_worker_ends_before_it_takes_a_record(bed: Bed, n
 
 @pytest.mark.long
 def test_the_payload_of_a_checkpoint_does_not_run(bed: Bed) -> None:
+    from tests.tiny import broken
+
     assert bed.workers["malicious"].wait(DEADLINE_S) == 78
     assert not bed.target.exists()
-    torch.load(bed.folder / "malicious" / fastsam.FILE, weights_only=False)
+    broken.set_off(bed.folder / "malicious")
     assert bed.target.exists(), "the trap itself works"
 
 

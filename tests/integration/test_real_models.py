@@ -17,7 +17,6 @@ from schemas.qa import DifferenceQa
 from schemas.topics import PAIRS, QA, ROUTES
 from tests.integration.kit import ROOT, Stream, wait_until
 from tests.integration.stream_run import Result, result, start_all
-from tests.tiny import stream as tiny
 
 CAPTIONS = 20
 COCO = ROOT.parent / "shared" / "data" / "coco-captions.jsonl"
@@ -55,6 +54,9 @@ def edits() -> Mapping[str, str]:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory, edits: Mapping[str, str]) -> Path:
+    # Not above: every process that collects tests would import torch, which takes it seconds.
+    from tests.tiny import stream as tiny
+
     return tiny.save(tmp_path_factory.mktemp("checkpoints"), edits)
 
 
