@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long chaos lint docs clean
+.PHONY: help demo test test-long chaos lint audit docs clean
 
 help:  ## Show this.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -28,6 +28,10 @@ lint: $(VENV)/.dev  ## Lint, types and import contracts alone.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(VENV)/.dev  ## Look the installed packages up in the database of known vulnerabilities.
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[audit]'
+	$(BIN)/python .ci/audit.py
 
 docs: $(VENV)/.dev  ## Write the generated pages of docs/ and the dashboard again.
 	$(BIN)/python -m ops.docs
