@@ -3,6 +3,7 @@
 The faults are answers of the HTTP server in front of moto's application, in S3's own words.
 """
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -139,5 +140,12 @@ class Place:
     url: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def below(self, folder: str) -> "Place":
-        return Place(f"{self.url}/{folder}", self.options)
+    def as_settings(self) -> dict[str, str]:
+        """Pictures and dataset of a stream in this place, as environment variables."""
+        options = json.dumps(self.options)
+        return {
+            "IMGDIFF_BLOBS__URL": f"{self.url}/blobs",
+            "IMGDIFF_BLOBS__OPTIONS": options,
+            "IMGDIFF_DATASET__URL": f"{self.url}/dataset",
+            "IMGDIFF_DATASET__OPTIONS": options,
+        }

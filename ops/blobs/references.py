@@ -21,7 +21,8 @@ class Streams:
     """The prefixes of all streams of a cluster, and those of their topics that exist."""
 
     prefixes: Sequence[str]
-    topics: Sequence[str]
+    topics: Mapping[str, int]
+    """Their numbers of partitions by name, in the order of the stream."""
 
 
 def find_streams(settings: CommonSettings) -> Streams:
@@ -31,7 +32,7 @@ def find_streams(settings: CommonSettings) -> Streams:
     records are gone that could refer to pictures.
     """
     with Admin(settings.kafka) as admin:
-        existing = set(admin.partition_counts())
+        existing = admin.partition_counts()
     own = [Names(settings.prefix).topic(topic.name) for topic in TOPICS]
     missing = [name for name in own if name not in existing]
     if missing:
@@ -46,13 +47,13 @@ def find_streams(settings: CommonSettings) -> Streams:
         if any(Names(prefix).topic(route.writes) in existing for route in ROUTES if route.writes)
     )
     topics = [Names(prefix).topic(topic.name) for prefix in prefixes for topic in TOPICS]
-    return Streams(prefixes, [name for name in topics if name in existing])
+    return Streams(prefixes, {name: existing[name] for name in topics if name in existing})
 
 
 class TopicReader:
     """Reads topics whole, and later what has come since."""
 
-    def __init__(self, settings: CommonSettings, topics: Sequence[str], digests: DigestSet, report: Report) -> None:
+    def __init__(self, settings: CommonSettings, topics: Mapping[str, int], digests: DigestSet, report: Report) -> None:
         self._settings = settings
         self._topics = topics
         self._digests = digests
@@ -66,13 +67,27 @@ class TopicReader:
         Aborted and uncommitted records count: they keep a picture that is not needed for a while, whereas a transaction
         that hangs would hide the committed ones behind it.
         """
-        for record in read_to_end(self._settings.kafka, self._topics, committed_only=False, start=self._next):
+        for record in read_to_end(self._settings.kafka, self._unread(), committed_only=False, start=self._next):
             self._next[record.partition] = record.offset + 1
             self.records += 1
             if record.value is not None:
                 self._digests.add_all_in(record.value)
             if self.records % REPORTED_RECORDS == 0:
                 self._report(f"{record.partition.topic}: {self.records:,} records read")
+
+    def _unread(self) -> list[str]:
+        """The topics that have something to read: most are empty, and each takes several questions."""
+        partitions = {
+            topic: [Partition(topic, index) for index in range(count)] for topic, count in self._topics.items()
+        }
+        with Admin(self._settings.kafka) as admin:
+            starts = admin.log_starts([each for of_one in partitions.values() for each in of_one])
+            ends = admin.log_ends(starts.keys())
+        return [
+            topic
+            for topic, of_one in partitions.items()
+            if any(max(starts[each], self._next.get(each, 0)) < ends[each] for each in of_one)
+        ]
 
 
 def add_dataset(shards: ShardStore, digests: DigestSet, report: Report) -> None:

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
+from common.settings import load_layers
 from schemas.counters import Counters
 from schemas.topics import ROUTES, Route
 from tests.integration.kit import Stream, WorkerProcess, wait_until
+from workers.dataset.settings import DatasetSettings
+from workers.dataset.shards import ShardStore
 
 CAPTIONS = [
     "A brown dog runs across the park.",
@@ -75,15 +76,33 @@ def result(stream: Stream) -> Result:
         assert recount.counters == counted, route.worker
         ids[route.worker] = frozenset(recount.ids)
         assert len(recount.ids) == counted.outputs
-    rows = rows_of(stream.folder / "dataset")
+    rows = rows_in(shards_of(stream))
     assert len(rows) == counters["dataset"].passed
     return Result(ids, counters, rows)
 
 
 def rows_of(dataset: Path) -> tuple[str, ...]:
+    """The ids of all rows in the committed shards of a folder."""
+    return rows_in(ShardStore(str(dataset), {}))
+
+
+def rows_in(store: ShardStore) -> tuple[str, ...]:
     """The ids of all rows in committed shards, sorted; an id that stands twice is there twice."""
-    shards = sorted((dataset / "data").glob("*.parquet"))
-    return tuple(sorted(name for shard in shards for name in pq.read_table(shard, columns=["id"])["id"].to_pylist()))
+    found: list[str] = []
+    for name in store.shards():
+        with store.opened(name) as shard:
+            found += shard.read(columns=["id"])["id"].to_pylist()
+    return tuple(sorted(found))
+
+
+def dataset_of(stream: Stream) -> DatasetSettings:
+    """Where this stream's sink writes to."""
+    return load_layers(stream.environ).section("dataset", DatasetSettings)
+
+
+def shards_of(stream: Stream) -> ShardStore:
+    dataset = dataset_of(stream)
+    return ShardStore(dataset.url, dataset.options)
 
 
 def start_all(stream: Stream, **faults: str) -> dict[str, list[WorkerProcess]]:

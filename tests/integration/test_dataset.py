@@ -3,7 +3,6 @@
 The steps that it shares with every worker are those of test_stream.py.
 """
 
-import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -17,23 +16,25 @@ from PIL import Image
 from common.blobs import Blobs
 from common.kafka import Message
 from common.runtime.faults import Step
+from common.storage import Storage
 from ops.dataset.statistics import count_samples
 from schemas import codec, headers
 from schemas.dead_letters import DeadLetter
 from schemas.topics import DATASET
 from tests.integration.kit import Stream, WorkerProcess, wait_until
+from tests.integration.stream_run import dataset_of, shards_of
 from tests.workers.dataset.samples import sample
-from workers.dataset.shards import ShardStore
 
 SINK = "workers.dataset"
 ROWS = 40
 SMALL = {"IMGDIFF_DATASET__BATCH_SIZE": "7", "IMGDIFF_DATASET__BATCH_WAIT_S": "0.1"}
 
 
-@pytest.fixture
-def stream(broker: str, prefix: str, tmp_path: Path) -> Iterator[Stream]:
-    made = Stream(broker, prefix, tmp_path).create()
-    made.environ.update(SMALL)
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.long)])
+def stream(request: pytest.FixtureRequest, broker: str, prefix: str, tmp_path: Path) -> Iterator[Stream]:
+    """Pictures and dataset in a folder, or in a store that has no rename."""
+    on_s3 = request.getfixturevalue("s3").as_settings() if request.param == "s3" else {}
+    made = Stream(broker, prefix, tmp_path, environ={**SMALL, **on_s3}).create()
     yield made
     made.end()
 
@@ -66,7 +67,7 @@ class Row:
 
 
 def rows(stream: Stream) -> list[Row]:
-    store = ShardStore(str(stream.folder / "dataset"), {})
+    store = shards_of(stream)
     found = []
     for name in store.shards():
         with store.opened(name) as shard:
@@ -83,7 +84,7 @@ def check_all_rows_once(stream: Stream) -> None:
     assert len({row.source for row in found}) == ROWS
     counters = stream.counters("dataset")
     assert (counters.consumed, counters.passed, counters.outputs) == (ROWS, ROWS, ROWS)
-    assert count_samples(str(stream.folder / "dataset")) == ROWS
+    assert count_samples(shards_of(stream).url, dataset_of(stream).options) == ROWS
 
 
 def test_samples_become_rows_and_what_is_none_says_why(stream: Stream) -> None:
@@ -97,10 +98,11 @@ def test_samples_become_rows_and_what_is_none_says_why(stream: Stream) -> None:
     assert sorted(letter.reason for letter in letters) == ["image_missing", "undecodable"]
     assert stream.counters("dataset").failed == {"image_missing": 1, "undecodable": 1}
     assert sink.stop() == 0
-    assert os.listdir(stream.folder / "dataset" / "pending") == []
+    dataset = dataset_of(stream)
+    assert list(Storage(dataset.url, dataset.options, "dataset.url").files("pending")) == []
 
 
-@pytest.mark.parametrize("step", [Step.AFTER_SEAL, Step.AFTER_MOVE])
+@pytest.mark.parametrize("step", [Step.AFTER_SEAL, Step.AFTER_COMMIT, Step.AFTER_MOVE])
 def test_killed_at_its_own_steps(stream: Stream, step: Step) -> None:
     produce(stream)
     first = stream.start(SINK, IMGDIFF_FAULT=f"dataset:{step}:2:SIGKILL")
