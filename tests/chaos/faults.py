@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from common.runtime.circuit import MOST
 from common.runtime.faults import Step
 from schemas.topics import BOXES, DATASET, EDITS, INGEST, PAIRS, QA, REGION_CAPTIONS
 from tests.chaos.broker import ChaosBroker
@@ -104,6 +105,14 @@ class SharedFault:
             self.over.set_exception(error)
 
 
+@dataclass(frozen=True, slots=True)
+class Tolerated:
+    """How many captions a fault may take out, and with which stage and reason."""
+
+    how: str
+    most: int
+
+
 @dataclass
 class Scene:
     """A stream for the length of one fault."""
@@ -117,6 +126,8 @@ class Scene:
     """The fault of the broker, where that is what this is about."""
     removed: dict[str, str] = field(default_factory=dict)
     """By caption id, the stage and reason at which the fault is meant to take it out."""
+    tolerated: Tolerated | None = None
+    """What it may take out besides, where that depends on the moment."""
     chance: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -233,27 +244,24 @@ def connections_frozen_long(scene: Scene) -> None:
 
 
 def store_absent(scene: Scene) -> None:
-    scene.feed_and_wait()
     folder = scene.stream.folder / scene.fault.target
     aside = folder.with_name(f"{folder.name}-unmounted")
     folder.rename(aside)
     try:
-        scene.stream.pause(scene.chance.uniform(2, 6))
+        _feed_and_hold(scene)
     finally:
         aside.rename(folder)
 
 
 def permission_denied(scene: Scene) -> None:
-    scene.feed_and_wait()
     with _mode(scene.stream.folder / scene.fault.target, 0o000):
-        scene.stream.pause(scene.chance.uniform(2, 6))
+        _feed_and_hold(scene)
 
 
 def disk_full(scene: Scene) -> None:
     members = [member for member in scene.stream.members if member.worker in HANDLES_PICTURES]
     with _file_size_limit(members, FULL_AT_BYTES):
-        scene.feed()
-        scene.stream.pause(scene.chance.uniform(3, 8))
+        _feed_and_hold(scene)
 
 
 def store_slow(scene: Scene) -> None:
@@ -274,6 +282,14 @@ def out_of_memory(scene: Scene) -> None:
     """More than two records do not fit, until the fault is over."""
     _in_stage(scene, StageFault(Action.NO_MEMORY, above=2))
     scene.stream.pause(1.0)
+    scene.stream.files.stage(scene.fault.target).unlink()
+
+
+def every_call_raises(scene: Scene) -> None:
+    """The circuit opens. Until it does, records become dead letters: one of few to begin with is no pattern yet."""
+    scene.tolerated = Tolerated(f"{scene.fault.target}.failed: exception", MOST - 1)
+    _in_stage(scene, StageFault(Action.RAISE, above=0))
+    scene.stream.pause(scene.chance.uniform(3, 6))
     scene.stream.files.stage(scene.fault.target).unlink()
 
 
@@ -356,7 +372,7 @@ KINDS: Sequence[Kind] = (
     Kind(
         "store_absent",
         Family.STORE,
-        "the folder of pictures or of the dataset is moved away for 2 to 6 s",
+        "the folder of pictures or of the dataset is moved away, until 2 to 6 s after somebody has noticed",
         store_absent,
         ("blobs", "dataset"),
         weight=3,
@@ -364,8 +380,8 @@ KINDS: Sequence[Kind] = (
     Kind(
         "permission_denied",
         Family.STORE,
-        "the folder of pictures, or of shards, may not be entered for 2 to 6 s (root's right to do so all the same is "
-        "taken from the workers)",
+        "the folder of pictures, or of shards, may not be entered, until 2 to 6 s after somebody has noticed (root's right "
+        "to do so all the same is taken from the workers)",
         permission_denied,
         ("blobs", "blobs/images", "dataset/pending", "dataset/data"),
         weight=4,
@@ -373,8 +389,8 @@ KINDS: Sequence[Kind] = (
     Kind(
         "disk_full",
         Family.STORE,
-        f"for 3 to 8 s the system refuses the workers every file larger than {FULL_AT_BYTES} bytes (RLIMIT_FSIZE), in the "
-        "midst of a write as a full disk would",
+        f"the system refuses the workers every file larger than {FULL_AT_BYTES} bytes (RLIMIT_FSIZE), in the midst of a write "
+        "as a full disk would, until 2 to 6 s after somebody has noticed",
         disk_full,
         weight=3,
     ),
@@ -386,6 +402,16 @@ KINDS: Sequence[Kind] = (
         weight=2,
     ),
     Kind("call_raises", Family.STAGE, "the first or second call raises an exception", call_raises, STAGES, weight=4),
+    Kind(
+        "every_call_raises",
+        Family.STAGE,
+        f"for 3 to 6 s every call raises: at most {MOST - 1} records become dead letters before the circuit opens, and none "
+        "after that",
+        every_call_raises,
+        # Where a caption is one record, so that they can be counted.
+        (EDITS.worker,),
+        weight=2,
+    ),
     Kind(
         "out_of_memory", Family.STAGE, "batches of more than two records do not fit", out_of_memory, MODELLED, weight=3
     ),
@@ -431,6 +457,16 @@ def _signalled(scene: Scene, number: signal.Signals) -> int:
     if pid is None:
         raise NotStruckError(f"{fault.target} did not pass {fault.step} {passings} times")
     return pid
+
+
+def _feed_and_hold(scene: Scene) -> None:
+    """Feed, and keep the fault up for some seconds after somebody has run into it."""
+    before = scene.stream.retries
+    scene.feed()
+    scene.stream.wait("somebody to notice", lambda: scene.stream.retries > before or scene.stream.settled())
+    if scene.stream.retries == before:
+        raise NotStruckError("nobody noticed")
+    scene.stream.pause(scene.chance.uniform(2, 6))
 
 
 def _in_stage(scene: Scene, fault: StageFault) -> None:

@@ -16,7 +16,7 @@ from ops.ingest.sources import open_source
 from schemas.counters import Counters
 from tests.chaos import plan
 from tests.chaos.broker import ChaosBroker
-from tests.chaos.faults import BROKER_FAULTS, Fault, NotStruckError, Scene, SharedFault
+from tests.chaos.faults import BROKER_FAULTS, Fault, NotStruckError, Scene, SharedFault, Tolerated
 from tests.chaos.outcomes import Finding, Outcome, Outcomes, Wrong, differences
 from tests.chaos.plan import Leg
 from tests.chaos.stream import ChaosStream, UnsettledError, settings
@@ -87,7 +87,9 @@ class Patient:
         self._batches.append(CONTROL)
         self.stream.feed({CONTROL: plan.captions(self._seed, CONTROL)})
         self.stream.wait("the undisturbed stream to settle", self.stream.settled)
-        return self._trial(None, time.monotonic() - began, [])
+        took_s = time.monotonic() - began
+        self._look()
+        return self._trial(None, took_s, [])
 
     def suffer(self, fault: Fault, shared: SharedFault | None = None) -> Trial:
         """A round with a fault, and what is wrong after it. A stream with something wrong is left alone from then on."""
@@ -109,6 +111,9 @@ class Patient:
             findings.append(Finding(Wrong.UNSETTLED, str(error)))
             self._write_stacks()
         self._removed |= scene.removed
+        self._look()
+        if scene.tolerated is not None:
+            self._removed |= self._taken_out(batch, scene.tolerated)
         trial = self._trial(fault, recovered_s, findings)
         self.retired = bool(trial.findings)
         if not self.retired:
@@ -123,20 +128,36 @@ class Patient:
 
     def _trial(self, fault: Fault | None, recovered_s: float | None, findings: Sequence[Finding]) -> Trial:
         """With everything that is wrong now."""
+        found = [*findings, *self._outcomes.findings(self._counters())]
+        found += differences(self._outcomes.outcomes(), self._reference.of(self._batches), self._removed)
+        return Trial(self.stream.name, fault, recovered_s, found)
+
+    def _taken_out(self, batch: str, tolerated: Tolerated) -> Mapping[str, str]:
+        """The captions that a fault has taken out as it may; none where it has taken out more."""
+        stage = tolerated.how.partition(".")[0]
+        of_batch = {outcome.caption for outcome in self._reference.of([batch])[stage].values()}
+        found = self._outcomes.outcomes()[stage].values()
+        taken = {o.caption: o.refused for o in found if o.caption in of_batch and o.refused == tolerated.how}
+        return taken if len(taken) <= tolerated.most else {}
+
+    def _look(self) -> None:
+        """Read what is new, until every input has an outcome."""
         self._outcomes.look()
         until = time.monotonic() + READABLE_S
         while self._outcomes.lost_any() and time.monotonic() < until:
             self.stream.pause(0.3)
             self._outcomes.look()
-        found = [*findings, *self._outcomes.findings(self._counters())]
-        found += differences(self._outcomes.outcomes(), self._reference.of(self._batches), self._removed)
-        return Trial(self.stream.name, fault, recovered_s, found)
 
     def _counters(self) -> Mapping[str, Counters]:
-        counters = None
-        while counters is None:
-            counters = self.stream.counters()
-        return counters
+        answers: list[Mapping[str, Counters]] = []
+
+        def answered() -> bool:
+            answer = self.stream.counters()
+            answers.extend([] if answer is None else [answer])
+            return bool(answers)
+
+        self.stream.wait("the broker to answer", answered)
+        return answers[-1]
 
     def _write_stacks(self) -> None:
         for member in self.stream.members:
@@ -239,7 +260,9 @@ class Harness:
             took = f"recovered in {trial.recovered_s:.1f} s" if trial.recovered_s is not None else "-"
             wrong = f", WRONG: {trial.findings[0]} ({len(trial.findings)} findings)" if trial.findings else ""
             minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
-            say(f"{minutes:3}:{seconds:02} {len(self._tried):4}/{len(self._planned)} {trial.stream}: {what}: {took}{wrong}")
+            say(
+                f"{minutes:3}:{seconds:02} {len(self._tried):4}/{len(self._planned)} {trial.stream}: {what}: {took}{wrong}"
+            )
             if trial.findings:
                 self._write(trial)
         return trial

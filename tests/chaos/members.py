@@ -27,6 +27,10 @@ HEED_PERMISSIONS = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search
 """Takes root's right to ignore permissions from a process."""
 
 
+RETRIED = "trying again in up to"
+"""What the log of a worker says when it waits for its store."""
+
+
 class FaultFiles:
     """The files through which the running processes of one stream are told what is to happen to them."""
 
@@ -63,6 +67,8 @@ class Member:
     def __init__(self, worker: str, program: Program, log: Path) -> None:
         self.worker = worker
         self.name = program.name
+        self.retries = 0
+        """How often it has said that it waits for its store."""
         self._log = log
         self._lock = threading.Lock()
         self._supervisor = Supervisor(self._write, BACKOFF)
@@ -87,6 +93,7 @@ class Member:
 
     def _write(self, _: str, line: str) -> None:
         with self._lock, self._log.open("a") as log:
+            self.retries += RETRIED in line
             log.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
 

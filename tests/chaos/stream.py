@@ -39,6 +39,7 @@ def settings(batch_records: int, delay_s: float) -> Mapping[str, str]:
     return {
         "IMGDIFF_RUNTIME__SESSION_TIMEOUT_S": "10",
         "IMGDIFF_RUNTIME__TRANSACTION_TIMEOUT_S": "5",
+        "IMGDIFF_RUNTIME__CIRCUIT_PAUSE_S": "2",
         "IMGDIFF_INGEST__BATCH_SIZE": str(batch_records),
         "IMGDIFF_INGEST__WATCH_INTERVAL_S": "0.2",
         "IMGDIFF_INGEST__WATCH_SETTLED_S": "0",
@@ -120,6 +121,11 @@ class ChaosStream:
     def all_joined(self) -> bool:
         """Whether every worker has a process in its group."""
         return all(count > 0 for count in self._member_counts(WORKERS).values())
+
+    @property
+    def retries(self) -> int:
+        """How often the processes have said that they wait for their store."""
+        return sum(member.retries for member in self.members)
 
     def feed(self, batches: Mapping[str, Sequence[str]]) -> None:
         """Files of captions for ingest to find, once the stream has settled. No two may ever have the same content."""
