@@ -27,6 +27,9 @@ NOT_SETTINGS = frozenset({FILE_VARIABLE, "IMGDIFF_FAULT", "IMGDIFF_INSTANCE"})
 
 Tree = dict[str, Any]
 
+MAX_DEPTH = 32
+"""Levels of tables and lists in a layer; the settings have five."""
+
 NONE = "none"
 """How a layer says that an optional setting has no value: TOML and environment variables have no null."""
 
@@ -357,6 +360,8 @@ def load_layers(
         *_flag_layers(flags),
         *([("--profile", {"profile": profile})] if profile else []),
     ]
+    for origin, tree in given:
+        _check_depth(tree, origin)
     upper = [(origin, _with_secrets_read(tree, origin)) for origin, tree in given]
     for _, tree in upper:
         SECRETS.remember(_secrets_in(tree))
@@ -492,6 +497,8 @@ def _read_file(path: Path) -> Tree:
         raise ConfigurationError(f"settings file {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"settings file {path}: not TOML: {error}") from error
+    except RecursionError:
+        raise ConfigurationError(f"settings file {path}: nested too deeply") from None
 
 
 def _environment_layers(environ: Mapping[str, str]) -> list[tuple[str, Tree]]:
@@ -525,10 +532,25 @@ def _tree_of(path: Sequence[str], text: str, origin: str) -> Tree:
         except ValueError as error:
             # The text may hold secrets anywhere; the error's own message has only the place.
             raise ConfigurationError(f"setting `{'.'.join(path)}` (from {origin}): not JSON: {error}") from None
+        except RecursionError:
+            raise ConfigurationError(f"setting `{'.'.join(path)}` (from {origin}): nested too deeply") from None
     for part in reversed(path):
         value = {part: value}
     tree: Tree = value
     return tree
+
+
+def _check_depth(tree: Tree, origin: str) -> None:
+    """What walks a tree calls itself for every level of it."""
+    level: list[Any] = [tree]
+    for _ in range(MAX_DEPTH):
+        level = [
+            below
+            for value in level
+            for below in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+        ]
+    if level:
+        raise ConfigurationError(f"{origin}: nested more than {MAX_DEPTH} deep")
 
 
 def _check_top_level(tree: Tree, origin: str) -> None:

@@ -49,6 +49,27 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "settings.toml"
 
 
+@pytest.mark.parametrize(
+    ("environ", "file", "flag"),
+    [
+        ({"IMGDIFF_BLOBS__OPTIONS": "[" * 100_000}, None, None),
+        ({"IMGDIFF_BLOBS__OPTIONS": '{"a":' * 100 + "1" + "}" * 100}, None, None),
+        ({}, "blobs.options.x = " + "[" * 5_000, None),
+        ({}, "blobs.options.x = " + "[" * 100 + "]" * 100, None),
+        ({}, None, f"blobs.options{'.a' * 2_000}=1"),
+    ],
+)
+def test_what_is_nested_too_deeply_is_one_line(
+    tmp_path: Path, environ: dict[str, str], file: str | None, flag: str | None
+) -> None:
+    path = None
+    if file is not None:
+        path = tmp_path / "deep.toml"
+        path.write_text(file)
+    with pytest.raises(ConfigurationError, match=r"^[^\n]*nested"):
+        load_layers(environ, path, [flag] if flag else [])
+
+
 def test_each_layer_goes_over_the_one_before(file: Path) -> None:
     file.write_text("[runtime]\nmax_attempts = 4\nretry_first_s = 4\nretry_max_s = 4\nstore_threads = 4\n")
     environ = {
