@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from textwrap import indent
 from typing import Any
 
 from common.secrets import SECRETS
@@ -37,7 +38,8 @@ class _SafeFormatter(logging.Formatter):
 
 
 def _block(text: str) -> str:
-    return escape(SECRETS.hidden_in(text), keep="\t\n")
+    """Moved in, so that no line of it can be taken for a log line: the message of an error may have lines as well."""
+    return indent(escape(SECRETS.hidden_in(text), keep="\t\n"), "  ")
 
 
 def adopt_loggers(*names: str) -> None:

@@ -1,12 +1,14 @@
 """The dataset card: `README.md` with the head that the Hugging Face Hub reads, and `statistics.json` beside it."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from common.storage import Storage
+from common.terminal import escape
 from ops.dataset.statistics import Statistics, statistics_of
 from ops.models.licences import Licence, licence_of
 from schemas.counters import Counters
@@ -25,6 +27,9 @@ SKETCH_WARNING = (
     "looked at or described these pictures. They are put together from icons of Font Awesome Free (CC BY 4.0), and the "
     "scores come from simple measurements on them. What is real is the way that the samples took."
 )
+
+_MARKUP = re.compile(r"[^\w .,:;/()+-]")
+"""What Markdown or HTML may take for markup. Between letters, a `_` is none."""
 
 Funnel = Sequence[tuple[str, Counters]]
 """The workers in order, each with its totals."""
@@ -113,7 +118,7 @@ def _scores(statistics: Statistics) -> Iterable[str]:
         return []
     rows = (
         (
-            f"`{name}`",
+            _code(str(name)),
             str(summary.count),
             *(f"{value:.3f}" for value in (summary.least, summary.total / summary.count, summary.greatest)),
             f"{_bound(name.low)} to {_bound(name.high)}",
@@ -126,7 +131,7 @@ def _scores(statistics: Statistics) -> Iterable[str]:
 
 def _models(statistics: Statistics) -> Iterable[str]:
     rows = [
-        (model.stage, model.role, f"`{model.id}`", f"`{model.revision}`")
+        (_plain(model.stage), _plain(model.role), _code(model.id), _code(model.revision))
         for model in sorted(statistics.models, key=repr)
     ]
     return ["## Models", _table(("stage", "role", "model", "revision"), rows)] if rows else []
@@ -136,7 +141,7 @@ def _terms(statistics: Statistics) -> Iterable[str]:
     """What the models' publishers ask of whoever uses what the models made. The sketch world has no such models."""
     by_licence: dict[Licence | None, list[str]] = {}
     for id in sorted({model.id for model in statistics.models} - {SKETCH}):
-        by_licence.setdefault(licence_of(id), []).append(f"`{id}`")
+        by_licence.setdefault(licence_of(id), []).append(_code(id))
     if not by_licence:
         return []
     known = [
@@ -157,7 +162,17 @@ def _bound(value: float | None) -> str:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items())) or "0"
+    return ", ".join(f"{_plain(reason)} {count}" for reason, count in sorted(counts.items())) or "0"
+
+
+def _code(text: str) -> str:
+    """A name out of a record, as code: it can neither end the code nor the line."""
+    return f"`{escape(text).replace('`', chr(39))}`"
+
+
+def _plain(text: str) -> str:
+    """A name out of a record, as text: no markup, no HTML, no second line."""
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", escape(text))
 
 
 def _type(kind: pa.DataType) -> str:

@@ -147,7 +147,7 @@ def test_a_log_line_has_no_secret_and_is_one_line(log: io.StringIO, file: Path) 
     assert "\u202e" not in text
     first, *traceback = text.splitlines()
     assert first.endswith(r"failed\n2026-01-01 00:00:00,000 ERROR forged")
-    assert traceback[0] == "Traceback (most recent call last):"
+    assert traceback[0] == "  Traceback (most recent call last):"
 
 
 def test_a_dead_letter_has_no_secret(file: Path) -> None:
