@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from common.blobs import Blobs
 from common.settings import Layers, load_layers, section_of
 from ops.broker.jars import KAFKA_VERSION
 from ops.broker.properties import server_properties
 from ops.cli.main import main
 from ops.workers import spec_of
 from schemas.topics import ROUTES
+from tests.s3_server import KEY, SECRET, S3Server
 
 ROOT = Path(__file__).parents[2]
 WORKERS = [route.worker for route in ROUTES]
@@ -116,6 +118,29 @@ def test_dependencies_can_be_met() -> None:
             condition = how["condition"]
             assert condition == ("service_completed_successfully" if other in one_shots else "service_healthy")
             assert other in one_shots or "healthcheck" in SERVICES[other]
+
+
+def test_topics_and_store_are_made_when_their_places_are_there() -> None:
+    assert set(SERVICES["topics"]["depends_on"]) == {"kafka", "bucket"}
+    assert set(SERVICES["bucket"]["depends_on"]) == {"store"}
+
+
+def test_an_s3_takes_the_options_and_credentials_as_they_are_given(
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the address, and the values of key and secret."""
+    environment = SERVICES["edits"]["environment"]
+    bucket = urlsplit(environment["IMGDIFF_BLOBS__URL"]).netloc
+    s3_server.client().create_bucket(Bucket=bucket)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    blobs = settings_of("edits").common().blobs
+    assert set(blobs.options) == {"endpoint_url"}
+    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= set(environment)
+    store = Blobs(blobs.model_copy(update={"options": {"endpoint_url": s3_server.url}}))
+    store.initialise()
+    store.check()
+    assert store.get(store.put(b"pixels")) == b"pixels"
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:
