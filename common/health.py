@@ -16,11 +16,16 @@ from common.settings import HttpSettings
 from common.terminal import escape
 
 
-@dataclass(slots=True)
-class _Thread:
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A thread that is over its limit."""
+
+    thread: str
+    seconds: float
     limit_s: float
-    busy_since: float | None = None
-    """None while the thread waits for work, which is no sign of trouble."""
+
+    def __str__(self) -> str:
+        return f"thread {self.thread} has not moved for {self.seconds:.0f} s (limit {self.limit_s:.0f} s)"
 
 
 class Health:
@@ -32,35 +37,43 @@ class Health:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._threads: dict[str, _Thread] = {}
+        self._limits: dict[str, float] = {}
+        self._busy: dict[tuple[str, int], float] = {}
+        """Since when, by role and thread. Who waits for work is not in it: that is no sign of trouble."""
         self._retries: dict[int, str] = {}
         self._waits: dict[str, str] = {"start": "starting"}
 
     def watch(self, thread: str, limit_s: float) -> None:
-        """Expect this thread to finish each piece of work within `limit_s`."""
-        with self._lock:
-            self._threads[thread] = _Thread(limit_s)
+        """Expect this thread, or each of a pool of that name, to finish each piece of work within `limit_s`."""
+        self._limits[thread] = limit_s
 
     def busy(self, thread: str) -> None:
-        """The thread begins a piece of work."""
-        self._threads[thread].busy_since = time.monotonic()
+        """The calling thread begins a piece of work in this role."""
+        self._busy[thread, threading.get_ident()] = time.monotonic()
 
     def idle(self, thread: str) -> None:
-        """The thread has finished it."""
-        self._threads[thread].busy_since = None
+        """It has finished it."""
+        self._busy.pop((thread, threading.get_ident()), None)
 
-    def stuck(self) -> str | None:
-        """The name of a thread that is over its limit, with what was seen, or None.
+    def start_over(self) -> None:
+        """Give everybody the whole limit again: something that all have waited for is back."""
+        now = time.monotonic()
+        for key in list(self._busy):
+            if key in self._busy:
+                self._busy[key] = now
+
+    def stuck(self) -> Stuck | None:
+        """A thread that is over its limit, or None.
 
         While something unreachable is being retried nobody counts as stuck: threads wait for each other.
         """
         if self._retries:
             return None
         now = time.monotonic()
-        for name, thread in self._threads.items():
-            since = thread.busy_since
-            if since is not None and now - since > thread.limit_s:
-                return f"thread {name} has not moved for {now - since:.0f} s (limit {thread.limit_s:.0f} s)"
+        for (name, _), since in list(self._busy.items()):
+            limit_s = self._limits.get(name)
+            if limit_s is not None and now - since > limit_s:
+                return Stuck(name, now - since, limit_s)
         return None
 
     def waiting(self, cause: str, why: str) -> None:
@@ -79,7 +92,9 @@ class Health:
 
     def recovered(self, thread: int) -> None:
         with self._lock:
-            self._retries.pop(thread, None)
+            if self._retries.pop(thread, None) is None or self._retries:
+                return
+        self.start_over()
 
     def unready(self) -> list[str]:
         """Why the worker is not ready; empty when it is."""
@@ -123,7 +138,7 @@ class HealthServer:
                 return body
             case "/livez":
                 stuck = self._health.stuck()
-                return _plain(start_response, [stuck] if stuck else [])
+                return _plain(start_response, [str(stuck)] if stuck else [])
             case "/readyz":
                 return _plain(start_response, self._health.unready())
             case _:

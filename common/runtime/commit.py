@@ -88,8 +88,10 @@ class Committer:
                 if not wanted():
                     raise NotWantedError("a transactional producer") from error
                 log.warning("no transactional producer yet, trying again: %s", error)
+                self._health.busy("commit")  # a broker that is away is waited for, each attempt by itself
                 self._health.waiting("producer", f"no transactional producer: {error}")
                 time.sleep(REBUILD_PAUSE_S)
+        self._health.idle("commit")
         self._health.resumed("producer")
         self._commits.settled = True
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
+from common.health import Health
 from common.runtime.circuit import WINDOW, Circuit, FailureWindow
 from common.runtime.errors import ConfigurationError, DeviceLostError, OutOfMemoryError, translated
 from common.runtime.flight import Failed, Finished, Loaded, Outcome
@@ -36,8 +37,9 @@ class Execution:
         reasons: type[StrEnum],
         retry: Retry,
         assignment: Assignment,
-        circuit: Circuit,
         *,
+        circuit: Circuit,
+        health: Health,
         max_attempts: int,
     ) -> None:
         self._stage = stage
@@ -45,6 +47,7 @@ class Execution:
         self._retry = retry
         self._assignment = assignment
         self._circuit = circuit
+        self._health = health
         self._window = FailureWindow()
         self._max_attempts = max_attempts
         self.largest_batch: int | None = None
@@ -128,6 +131,7 @@ class Execution:
         return wanted
 
     def _call(self, batch: Sequence[Loaded]) -> list[Finished]:
+        self._health.busy("stage")  # each call has the whole limit
         started = time.perf_counter()
         try:
             outcomes = self._stage.process([loaded.content for loaded in batch if isinstance(loaded.content, Task)])

@@ -31,6 +31,7 @@ class Intake:
         self._assignment = shared.assignment
         self._marks = shared.marks
         self._metrics = shared.metrics
+        self._health = shared.health
         self._pool = ThreadPoolExecutor(settings.prefetch_threads, thread_name_prefix="prefetch")
         self._chunk_size = max(1, batch_size // settings.prefetch_threads)
         self._capacity = batch_size * settings.prefetch_batches
@@ -107,11 +108,15 @@ class Intake:
             self._waiting += len(fetched)
 
     def _load(self, chunk: Sequence[Fetched]) -> list[Loaded | None]:
-        with self._metrics.phase(WorkPhase.PREFETCH):
-            return [self._load_one(fetched) for fetched in chunk]
+        try:
+            with self._metrics.phase(WorkPhase.PREFETCH):
+                return [self._load_one(fetched) for fetched in chunk]
+        finally:
+            self._health.idle("prefetch")
 
     def _load_one(self, fetched: Fetched) -> Loaded | None:
         """None for what is not wanted any more: its ownership has ended, and it will not be begun."""
+        self._health.busy("prefetch")
         if (failed := self._marks.condemned(fetched)) is not None:
             return Loaded(fetched, failed)
         try:

@@ -81,6 +81,7 @@ class Poller:
         while not stopping.is_set():
             try:
                 if self.consumer is None:
+                    self._health.busy("poll")
                     self.consumer = self._connect()
                     self._health.resumed("start")
                 self._turn(self.consumer)
@@ -230,6 +231,7 @@ class Poller:
     def _rebuild(self, error: KafkaError) -> None:
         """A consumer whose poll raised would spin for ever in the next one."""
         log.warning("the consumer failed, building a new one: %s: %s", type(error).__name__, error)
+        self._health.idle("poll")
         self._health.waiting("start", f"joining the group again after {type(error).__name__}")
         self._assignment.lose_all()
         if self.consumer is not None:

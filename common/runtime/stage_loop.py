@@ -39,9 +39,7 @@ class StageLoop:
                 wait_s = 0.0 if shared.marks.isolating else self._settings.batch_wait_s
                 loaded = self._intake.take(self._settings.batch_size, wait_s)
             if loaded:
-                shared.health.busy("stage")
                 self._work(loaded)
-                shared.health.idle("stage")
 
     def _work(self, loaded: Sequence[Loaded]) -> None:
         shared = self._shared
@@ -53,6 +51,8 @@ class StageLoop:
             shared.circuit.open(error.alike)
             shared.commits.put(GivenUp(len(loaded)))
             return
+        finally:
+            shared.health.idle("stage")
         shared.metrics.batch(len(loaded), time.perf_counter() - started)
         shared.faults.reached(Step.BEFORE_STORE)
         shared.commits.put(Batch([one.fetched for one in loaded], self._prepare(finished)))
@@ -79,10 +79,13 @@ class StageLoop:
         """What could be prepared of a chunk: a record that nobody wants any more while the store is away is left out."""
         prepared = []
         for finished in chunk:
+            self._shared.health.busy("store")
             try:
                 prepared.append(self._shared.delivery.prepare(finished, lambda: self._wanted(finished.fetched)))
             except NotWantedError:
                 self._shared.assignment.let_go(*finished.fetched.stamp)
+            finally:
+                self._shared.health.idle("store")
         return prepared
 
     def _wanted(self, fetched: Fetched) -> bool:

@@ -1,8 +1,91 @@
-"""Transaction calls have no time-out of their own: one that hangs ends the process, and the restart asks for the truth."""
+"""Whatever hangs ends the process, with the stacks of all threads in its log; the restart asks the group for the truth.
 
+Every thread has a limit for one piece of work (`Health.watch`). Transaction calls are looked at by themselves: they have no
+time-out of their own, and may take as long as the broker is away. The http thread needs no watch: probes that are not
+answered say so themselves.
+"""
+
+import faulthandler
+import logging
+import os
+import sys
+import threading
 import time
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
+from common.health import Health, Stuck
+from common.runtime.exits import ExitCode
 from common.settings import RuntimeSettings
+
+log = logging.getLogger(__name__)
+
+CHECK_S = 1.0
+
+FROZEN_S = 10.0
+"""So late the watchdog itself is only when the whole process stood still: stopped by a signal, or without a CPU."""
+
+END_S = 60.0
+"""How long the main thread may take to end the process before the watchdog does."""
+
+GIL_MARGIN_S = 60.0
+"""Beyond the stage's limit: a call that never gives up Python's lock keeps the watchdog from running, too. The interpreter's
+own timer, which needs no lock, then ends the process."""
+
+
+class ThreadStuckError(Exception):
+    """A thread is over its limit."""
+
+
+def stacks() -> str:
+    """Where every thread is, as Python prints it."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return "\n".join(
+        f"--- thread {names.get(ident, ident)}\n{''.join(traceback.format_stack(frame)).rstrip()}"
+        for ident, frame in sys._current_frames().items()
+    )
+
+
+def log_stacks(why: str) -> None:
+    """One record with the stacks of all threads, on lines of their own."""
+    log.handle(
+        log.makeRecord(log.name, logging.CRITICAL, __file__, 0, "%s; all threads:", (why,), None, sinfo=stacks())
+    )
+
+
+class ThreadWatchdog:
+    """Looks after all threads while its block runs. `end` is told, once, of one that is stuck, and has to end the process."""
+
+    def __init__(self, health: Health, settings: RuntimeSettings, end: Callable[[Stuck], None]) -> None:
+        self._health = health
+        self._last_resort_s = settings.stage_timeout_s + GIL_MARGIN_S
+        self._end = end
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._over.set()
+        faulthandler.cancel_dump_traceback_later()
+
+    def _run(self) -> None:
+        seen = time.monotonic()
+        while not self._over.wait(CHECK_S):
+            faulthandler.dump_traceback_later(self._last_resort_s, exit=True)
+            before, seen = seen, time.monotonic()
+            if seen - before > FROZEN_S:
+                self._health.start_over()
+            elif (stuck := self._health.stuck()) is not None:
+                log_stacks(str(stuck))
+                self._end(stuck)
+                break
+        if not self._over.wait(END_S):
+            os._exit(ExitCode.OTHER)
 
 
 class TransactionWatchdog:

@@ -7,12 +7,13 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from common.blobs import Blobs
-from common.health import Health, HealthServer
+from common.health import Health, HealthServer, Stuck
 from common.kafka import Admin, GroupConsumer, KafkaError, Membership, TransactionalProducer, reachable
 from common.metrics import WorkerMetrics
 from common.runtime.circuit import Circuit
@@ -35,14 +36,17 @@ from common.runtime.shared import Shared
 from common.runtime.spec import DeliveryParts, WorkerSpec
 from common.runtime.stage import Stage
 from common.runtime.stage_loop import StageLoop
-from common.runtime.watchdog import TransactionWatchdog
+from common.runtime.watchdog import ThreadStuckError, ThreadWatchdog, TransactionWatchdog, log_stacks
 from common.settings import CommonSettings, StageSettings, settings_digest
 from schemas.topics import Names, Route
 
 log = logging.getLogger(__name__)
 
-THREAD_LIMITS_S = {"poll": 30.0, "stage": 3_600.0, "commit": 150.0}
-"""How long one piece of work of a thread may take before /livez calls it stuck."""
+THREAD_LIMITS_S = {"main": 120.0, "poll": 120.0, "prefetch": 300.0, "store": 300.0}
+"""How long one piece of work of a thread may take before /livez calls it stuck and the process ends, beside the drain budget:
+a revoke drains inside a poll, a commit waits for what a revoke drains. A single call to an object store may take 60 s. The
+limit of the stage is a setting, the commit thread has this much more than the broker may be away."""
+COMMIT_LIMIT_S = 60.0
 
 JOIN_TIMEOUT_S = 5.0
 TICK_S = 0.1
@@ -75,6 +79,10 @@ class Worker:
         self._group = self._names.group(spec.route.worker)
         self._instance = Instance.claim(environ, common.runtime.lock_folder, self._group)
         self._health = Health()
+        for thread, limit_s in THREAD_LIMITS_S.items():
+            self._health.watch(thread, limit_s + common.runtime.drain_budget_s)
+        self._health.watch("stage", common.runtime.stage_timeout_s)
+        self._health.watch("commit", COMMIT_LIMIT_S + common.runtime.broker_patience_s + common.runtime.drain_budget_s)
         self._metrics = WorkerMetrics(spec.route.worker, version("imgdiff"), common.profile)
         self._metrics.declare_reasons(str(reason) for reason in spec.reasons)
         self._metrics.readiness(lambda: not self._health.unready())
@@ -110,6 +118,7 @@ class Worker:
         retry.run("reach the object store", blobs.check, self._wanted)
         marks = CrashMarks(self._common.blobs, self._group)
         retry.run("reach the object store", marks.prepare, self._wanted)
+        self._probe_cluster()
         # Models load and warm up before the group is joined: a member that cannot work yet would hold partitions.
         stage = self._load(retry)
         self._await_cluster()
@@ -143,7 +152,8 @@ class Worker:
             self._spec.reasons,
             retry,
             shared.assignment,
-            shared.circuit,
+            circuit=shared.circuit,
+            health=self._health,
             max_attempts=self._common.runtime.max_attempts,
         )
         loop = StageLoop(shared, intake, execution, self._settings)
@@ -157,10 +167,11 @@ class Worker:
             self._thread("stage", lambda: loop.run(self._drained)),
             self._thread("commit", lambda: committer.run(self._drained)),
         ]
-        for thread in threads:
-            thread.start()
-        self._supervise(shared)
-        return self._end(threads, intake, committer, marks)
+        with ThreadWatchdog(self._health, self._common.runtime, self._stuck):
+            for thread in threads:
+                thread.start()
+            self._supervise(shared)
+            return self._end(threads, intake, committer, marks)
 
     def _load(self, retry: Retry) -> Stage[Any, Any]:
         """The stage with its models. Raises NotWantedError at once when the worker is told to stop.
@@ -189,6 +200,12 @@ class Worker:
             poller.keep_alive()
         poller.close()
 
+    def _probe_cluster(self) -> None:
+        """Nobody should wait for the models to load, only to be told of a wrong password. A broker that is away is waited
+        for later."""
+        with suppress(BrokerUnreachableError):
+            check_cluster(self._common, self._names, self._spec.route)
+
     def _await_cluster(self) -> None:
         """A broker that is away when a worker starts is waited for like one that goes away later."""
         patience = Deadline(self._common.runtime.broker_patience_s)
@@ -208,6 +225,7 @@ class Worker:
         """Wait for the order to stop, then for what has begun to be committed."""
         assignment = shared.assignment
         while not (self._stop.is_set() or self._failed.is_set()):
+            self._health.busy("main")
             self._stop.wait(TICK_S)
             self._check_transaction(shared.watchdog)
         if self._failed.is_set():
@@ -217,6 +235,7 @@ class Worker:
         self._health.waiting("drain", "draining")
         assignment.drain_all()
         while assignment.busy() and not budget.expired and not self._failed.is_set():
+            self._health.busy("main")
             self._drained.wait(TICK_S / 5)
             self._check_transaction(shared.watchdog)
         if assignment.busy() and not self._failed.is_set():
@@ -227,9 +246,17 @@ class Worker:
             return
         overdue = watchdog.overdue_s(reachable(self._common.kafka))
         if overdue is not None and not self._failed.is_set():
-            faulthandler.dump_traceback(all_threads=True)
-            self._failure = _Failure("commit", TimeoutError(f"a transaction hangs since {overdue:.0f} s"))
+            log_stacks("a transaction hangs")
+            self._fail("commit", ThreadStuckError(f"a transaction hangs since {overdue:.0f} s"))
+
+    def _stuck(self, stuck: Stuck) -> None:
+        self._fail(stuck.thread, ThreadStuckError(str(stuck)))
+
+    def _fail(self, thread: str, error: BaseException) -> None:
+        if not self._failed.is_set():
+            self._failure = _Failure(thread, error)
             self._failed.set()
+            self._stop.set()
 
     def _end(
         self, threads: list[threading.Thread], intake: Intake, committer: Committer, marks: CrashMarks
@@ -277,17 +304,11 @@ class Worker:
         )
 
     def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
-        # A revoke drains inside a poll, a commit waits for what a revoke drains.
-        self._health.watch(name, THREAD_LIMITS_S[name] + self._common.runtime.drain_budget_s)
-
         def guarded() -> None:
             try:
                 work()
             except BaseException as error:
-                if not self._failed.is_set():
-                    self._failure = _Failure(name, error)
-                    self._failed.set()
-                    self._stop.set()
+                self._fail(name, error)
 
         return threading.Thread(target=guarded, name=name, daemon=True)
 
@@ -344,7 +365,7 @@ def _membership(poller: Poller) -> Membership | None:
 
 def _report(where: str, error: BaseException) -> ExitCode:
     code = exit_code_of(error)
-    if code is ExitCode.OTHER and not isinstance(error, ConfigurationError):
+    if code is ExitCode.OTHER and not isinstance(error, ConfigurationError | ThreadStuckError):
         log.error("%s: %s: %s", where, type(error).__name__, error, exc_info=error)
     else:
         log.error("%s: %s", where, error)

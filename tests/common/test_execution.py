@@ -69,7 +69,7 @@ def execution(stage: Scripted, assignment: Assignment | None = None, *, accept_f
     health, metrics = Health(), WorkerMetrics("edits", "0", "test")
     circuit = Circuit(settings, health, metrics)
     retry = Retry(settings, health, metrics)
-    return Execution(stage, Reason, retry, assignment or owning(), circuit, max_attempts=3)
+    return Execution(stage, Reason, retry, assignment or owning(), circuit=circuit, health=health, max_attempts=3)
 
 
 def owning() -> Assignment:

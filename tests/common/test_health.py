@@ -1,6 +1,7 @@
 """What the probes are answered, and that they are always answered."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -97,7 +98,7 @@ def test_a_thread_is_stuck_once_one_piece_of_work_takes_longer_than_its_limit(cl
     clock.now += 60
     assert health.stuck() is None
     clock.now += 1
-    assert health.stuck() == "thread stage has not moved for 61 s (limit 60 s)"
+    assert str(health.stuck()) == "thread stage has not moved for 61 s (limit 60 s)"
     health.idle("stage")
     assert health.stuck() is None
 
@@ -184,4 +185,28 @@ def test_nobody_is_stuck_while_something_unreachable_is_waited_for(clock: Clock,
     clock.now += 1_000
     assert ready.stuck() is None
     ready.recovered(7)
-    assert "commit" in (ready.stuck() or "")
+    assert ready.stuck() is None
+    clock.now += 151
+    assert "commit" in str(ready.stuck())
+
+
+def test_each_thread_of_a_pool_has_a_limit_of_its_own(clock: Clock, ready: Health) -> None:
+    ready.watch("store", 60)
+    hanging = threading.Thread(target=ready.busy, args=("store",))
+    hanging.start()
+    hanging.join()
+    clock.now += 40
+    ready.busy("store")
+    ready.idle("store")
+    clock.now += 21
+    assert "store" in str(ready.stuck())
+
+
+def test_a_process_that_stood_still_as_a_whole_has_the_whole_limit_again(clock: Clock, ready: Health) -> None:
+    ready.watch("poll", 30)
+    ready.busy("poll")
+    clock.now += 1_000
+    ready.start_over()
+    assert ready.stuck() is None
+    clock.now += 31
+    assert "poll" in str(ready.stuck())
