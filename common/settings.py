@@ -146,6 +146,8 @@ class RuntimeSettings(Section):
     """How long the broker keeps a transaction open that its worker does not end."""
     transaction_watchdog_s: float = Field(default=30.0, ge=1)
     """How long a transaction may hang, while the broker can be reached, before the worker ends itself."""
+    stage_timeout_s: float = Field(default=3_600.0, gt=0)
+    """How long one call of the stage may take before it counts as hung, and the worker ends itself."""
     broker_patience_s: float = Field(default=120.0, ge=1)
     """How long the broker may be unreachable before the worker ends itself."""
     max_attempts: int = Field(default=3, ge=1, le=100)
