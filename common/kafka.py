@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from typing import Any, Protocol, TypeVar, cast
@@ -24,6 +25,7 @@ from kafka.errors import (
     FencedInstanceIdError,
     GroupAuthorizationFailedError,
     IllegalSaslStateError,
+    InvalidProducerEpochError,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
@@ -443,48 +445,66 @@ class TransactionalProducer:
 
     def send(self, message: Message) -> None:
         """Raises KafkaError or ValueError for a record that can not be sent; the transaction must then be aborted."""
-        self._pending.append(
-            self._producer.send(
-                message.topic,
-                key=message.key,
-                value=message.value,
-                headers=list(message.headers),
-                partition=message.partition,
+        with self._fencing_told():
+            self._pending.append(
+                self._producer.send(
+                    message.topic,
+                    key=message.key,
+                    value=message.value,
+                    headers=list(message.headers),
+                    partition=message.partition,
+                )
             )
-        )
 
     def send_offsets(self, offsets: Mapping[Partition, Committed], membership: Membership) -> None:
         """Raises CommitFailedError when the member was evicted meanwhile."""
-        self._producer.send_offsets_to_transaction(
-            {
-                _topic_partition(partition): OffsetAndMetadata(committed.offset, committed.metadata, -1)
-                for partition, committed in offsets.items()
-            },
-            membership.client_metadata,
-        )
+        with self._fencing_told():
+            self._producer.send_offsets_to_transaction(
+                {
+                    _topic_partition(partition): OffsetAndMetadata(committed.offset, committed.metadata, -1)
+                    for partition, committed in offsets.items()
+                },
+                membership.client_metadata,
+            )
 
     def send_offsets_of(self, group: str, offsets: Mapping[Partition, int]) -> None:
         """Offsets of a group that has no members: only the owner of this transactional id may commit for it."""
-        self._producer.send_offsets_to_transaction(
-            {_topic_partition(partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()},
-            group,
-        )
+        marked = {
+            _topic_partition(partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()
+        }
+        with self._fencing_told():
+            self._producer.send_offsets_to_transaction(marked, group)
 
     def commit(self) -> None:
         """Raises KafkaError; whether the transaction took effect is then known only to the committed offsets.
 
         Raises ProducerFencedError where another producer has taken the transactional id.
         """
-        # Left to itself the client begins a flush at the first commit and never ends it: from then on every record counts
-        # as due at once, whatever the linger.
-        self._producer.flush()
-        self._raise_refusal()  # the commit would say that something has gone wrong, and not that we were fenced
-        self._producer.commit_transaction()
-        self._raise_refusal()
+        with self._fencing_told():
+            # Left to itself the client begins a flush at the first commit and never ends it: from then on every record
+            # counts as due at once, whatever the linger.
+            self._producer.flush()
+            self._raise_refusal()
+            self._producer.commit_transaction()
+            self._raise_refusal()
         self._pending = []
 
     def abort(self) -> None:
         self._producer.abort_transaction()
+
+    @contextmanager
+    def _fencing_told(self) -> Iterator[None]:
+        """A client that has learned that it was fenced says of every call since only that something went wrong before.
+
+        An epoch that is not valid any more is the same news, on the way of a record.
+        """
+        try:
+            yield
+        except KafkaError as error:
+            known = (error, self._producer._transaction_manager.last_error)
+            if any(isinstance(one, ProducerFencedError | InvalidProducerEpochError) for one in known):
+                raise ProducerFencedError(f"fenced: {error}") from error
+            raise
 
     def _raise_refusal(self) -> None:
         """Raises the error that the first record which was refused was refused with."""
@@ -828,7 +848,10 @@ def greet(settings: KafkaSettings) -> None:
                 return
             if refusal.final:
                 raise refusal.explained(settings) from refusal.error
-            refusals.append(refusal)
+            if not isinstance(refusal.error, KafkaTimeoutError):  # who says nothing refuses nothing
+                refusals.append(refusal)
+        if not refusals:
+            break
         time.sleep(GREETING_PAUSE_S)
     for refusal in refusals:
         if refusal.answered or _speaks_otherwise(settings, refusal.server):

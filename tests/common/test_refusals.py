@@ -1,0 +1,56 @@
+"""What only looks like a refusal: nobody there, nobody who answers, somebody who hangs up."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from common.kafka import greet
+from common.runtime.errors import BrokerUnreachableError
+from common.settings import KafkaSettings
+
+
+@contextmanager
+def listener(*, hangs_up: bool) -> Iterator[str]:
+    """A port on which somebody takes connections and says nothing, or closes them at once as a proxy does without a broker
+    behind it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    taken, _ = server.accept()
+                except OSError:
+                    return
+                taken.close()
+
+        if hangs_up:
+            threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.kafka.GREETING_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("common.kafka.GREETING_PAUSE_S", 0.01)
+
+
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])
+@pytest.mark.parametrize("hangs_up", [True, False])
+def test_a_broker_that_is_on_its_way_is_no_wrong_setting(protocol: str, hangs_up: bool) -> None:
+    """A worker waits for it, where a wrong setting would end it for good."""
+    with listener(hangs_up=hangs_up) as server, pytest.raises(BrokerUnreachableError, match="does not answer"):
+        greet(KafkaSettings(bootstrap_servers=server, security_protocol=protocol))  # type: ignore[arg-type]
+
+
+def test_nobody_there_is_told_by_the_address() -> None:
+    with pytest.raises(BrokerUnreachableError, match=r"no Kafka broker listens at 127\.0\.0\.1:1 "):
+        greet(KafkaSettings(bootstrap_servers="127.0.0.1:1"))
+
+
+def test_a_server_that_says_nothing_does_not_hide_one_that_answers(broker: str) -> None:
+    with listener(hangs_up=False) as silent:
+        greet(KafkaSettings(bootstrap_servers=f"{silent}, {broker}"))
