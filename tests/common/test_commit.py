@@ -1,7 +1,10 @@
 """The commit thread against what the other threads do meanwhile."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
+
+import pytest
 
 from common.health import Health
 from common.kafka import ConsumedRecord, Membership, Partition
@@ -39,11 +42,10 @@ def begun(assignment: Assignment, partition: Partition) -> Batch:
     return Batch([fetched], [future])
 
 
-def test_an_eviction_that_is_seen_late_ends_nothing_that_was_assigned_since() -> None:
-    """The poll thread has joined again before the commit thread, which has seen the lost membership, says so."""
+def committer(assignment: Assignment, membership: Callable[[], Membership | None]) -> Committer:
+    """A committer that never comes to a transaction."""
     settings, health, metrics = RuntimeSettings(), Health(), WorkerMetrics("edits", "0", "test")
     marks: Any = None
-    assignment = Assignment(5)
     delivery: Any = None
     shared = Shared(
         settings,
@@ -59,17 +61,51 @@ def test_an_eviction_that_is_seen_late_ends_nothing_that_was_assigned_since() ->
         Circuit(settings, health, metrics),
     )
 
+    def no_producer() -> Any:
+        raise AssertionError("nothing to commit")
+
+    return Committer(shared, no_producer, membership)
+
+
+def test_an_eviction_that_is_seen_late_ends_nothing_that_was_assigned_since() -> None:
+    """The poll thread has joined again before the commit thread, which has seen the lost membership, says so."""
+    assignment = Assignment(5)
+
     def evicted() -> Membership:
         assignment.lost([FIRST])
         assignment.assigned([FIRST, SECOND])
         return Membership(generation=-1, member_id="", stable=False, client_metadata=None)
 
-    def no_producer() -> Any:
-        raise AssertionError("nothing to commit")
-
     batch = begun(assignment, FIRST)
-    Committer(shared, no_producer, evicted)._commit_batch(batch)
+    committer(assignment, evicted)._commit_batch(batch)
     assert assignment.starting() == [FIRST, SECOND]
+
+
+@pytest.mark.parametrize(("generation", "member_id"), [(-1, "edits-1"), (3, "")])
+def test_without_a_generation_or_without_an_id_there_is_no_transaction(generation: int, member_id: str) -> None:
+    """Half a membership as well: the broker takes either in a transaction."""
+    assignment = Assignment(5)
+    batch = begun(assignment, FIRST)
+    lost = Membership(generation, member_id, stable=True, client_metadata=None)
+    assert lost.lost
+    committer(assignment, lambda: lost)._commit_batch(batch)
+    assert not assignment.may_commit(*batch.began[0].stamp)
+
+
+def test_while_the_group_is_not_stable_there_is_no_transaction() -> None:
+    """It is waited for: the rebalance decides whether the partition stays."""
+    assignment = Assignment(5)
+    batch = begun(assignment, FIRST)
+    looks: list[int] = []
+
+    def rebalancing() -> Membership:
+        looks.append(1)
+        if len(looks) == 3:
+            assignment.lost([FIRST])
+        return Membership(generation=3, member_id="edits-1", stable=False, client_metadata=None)
+
+    committer(assignment, rebalancing)._commit_batch(batch)
+    assert len(looks) == 3
 
 
 def test_an_eviction_ends_what_was_begun_before_it() -> None:

@@ -26,6 +26,7 @@ from schemas.counters import Counters, OffsetMetadata
 from schemas.dead_letters import DeadLetterKind
 from schemas.invalid import InvalidReason, InvalidRecord
 from tests.integration.kit import Stream, wait_until
+from tests.integration.runtime.in_process import Hooks
 
 GROUP_WORKER = "edits"
 
@@ -47,20 +48,6 @@ class Silent:
 
     def lost(self, partitions: list[Partition]) -> None:
         self.owned -= set(partitions)
-
-
-class Hooks(Faults):
-    """Runs a function at a step instead of killing the process."""
-
-    def __init__(self, step: Step, action: Callable[[], None]) -> None:
-        super().__init__([])
-        self._step = step
-        self._action: Callable[[], None] | None = action
-
-    def reached(self, step: Step) -> None:
-        if step is self._step and self._action is not None:
-            action, self._action = self._action, None
-            action()
 
 
 @dataclass
