@@ -18,7 +18,7 @@ from schemas.topics import BOXES, DATASET, EDITS, INGEST, PAIRS, QA, REGION_CAPT
 from tests.chaos.broker import ChaosBroker
 from tests.chaos.members import Member
 from tests.chaos.outcomes import Outcome
-from tests.chaos.stream import ChaosStream
+from tests.chaos.stream import STAGE_TIMEOUT_S, ChaosStream
 from tests.chaos.worker import Action, StageFault
 
 SHORT_STOP_S = 4.0
@@ -293,6 +293,11 @@ def every_call_raises(scene: Scene) -> None:
     scene.stream.files.stage(scene.fault.target).unlink()
 
 
+def call_hangs(scene: Scene) -> None:
+    """The worker ends itself after the time that a call of its stage may take."""
+    _in_stage(scene, StageFault(Action.HANG, call=scene.chance.randint(1, 2)))
+
+
 def record_raises(scene: Scene) -> None:
     _bad_record(scene, Action.RAISE, "exception")
 
@@ -411,6 +416,14 @@ KINDS: Sequence[Kind] = (
         # Where a caption is one record, so that they can be counted.
         (EDITS.worker,),
         weight=2,
+    ),
+    Kind(
+        "call_hangs",
+        Family.STAGE,
+        f"the first or second call never returns, where one may take {STAGE_TIMEOUT_S:.0f} s",
+        call_hangs,
+        STAGES,
+        weight=3,
     ),
     Kind(
         "out_of_memory", Family.STAGE, "batches of more than two records do not fit", out_of_memory, MODELLED, weight=3

@@ -24,6 +24,9 @@ BATCH_RECORDS = 6
 DELAY_S = 0.1
 """Per call of a model: work is in flight for longer than its arithmetic takes, at no cost of CPU."""
 
+STAGE_TIMEOUT_S = 20.0
+"""Longer than any process is stopped for: one that wakes up in the midst of a call has not hung."""
+
 LOOK_S = 0.1
 SETTLE_S = 180.0
 """How long a stream may take to settle once a fault is over."""
@@ -39,6 +42,7 @@ def settings(batch_records: int, delay_s: float) -> Mapping[str, str]:
     return {
         "IMGDIFF_RUNTIME__SESSION_TIMEOUT_S": "10",
         "IMGDIFF_RUNTIME__TRANSACTION_TIMEOUT_S": "5",
+        "IMGDIFF_RUNTIME__STAGE_TIMEOUT_S": str(STAGE_TIMEOUT_S),
         "IMGDIFF_RUNTIME__CIRCUIT_PAUSE_S": "2",
         "IMGDIFF_INGEST__BATCH_SIZE": str(batch_records),
         "IMGDIFF_INGEST__WATCH_INTERVAL_S": "0.2",
