@@ -54,6 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(f"imgdiff: {error.format_message()}", ExitCode.OTHER)
     except click.Abort:
         return INTERRUPTED
+    except OSError as error:
+        # Most likely of a path that was given. Without one it is no fault of the user's.
+        if error.filename is None:
+            raise
+        return _end(f"imgdiff: {error.filename}: {error.strerror}", ExitCode.OTHER)
     except Exception as error:
         known = _exit_code(error)
         if known is None:

@@ -99,6 +99,23 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         main(["settings"])
 
 
+def test_a_path_that_the_system_refuses_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["broker", "stop", "--home", "a" * 300]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("imgdiff: aaa")
+    assert said.endswith(": File name too long\n")
+    assert said.count("\n") == 1
+
+
+def test_an_error_of_the_system_about_no_path_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("common.settings.load_layers", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        main(["settings"])
+
+
 def test_ctrl_c_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
