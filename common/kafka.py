@@ -39,6 +39,7 @@ from kafka.errors import (
 from kafka.net.connection import KafkaConnection
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import KernelEvent, NetworkSelector
+from kafka.producer.transaction_manager import TransactionState
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record import memory_records
 from kafka.record.default_records import ControlRecord, DefaultRecord, DefaultRecordBatch
@@ -47,6 +48,7 @@ from kafka.structs import MemberState
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from common.refusals import Refusal, Step
+from common.runtime.deadline import Deadline
 from common.runtime.errors import BrokerUnreachableError, ConfigurationError
 from common.settings import KafkaSettings
 from schemas.topics import MAX_DEAD_LETTER_BYTES
@@ -501,10 +503,20 @@ class TransactionalProducer:
         try:
             yield
         except KafkaError as error:
-            known = (error, self._producer._transaction_manager.last_error)
+            known = (error, self._settled_error())
             if any(isinstance(one, ProducerFencedError | InvalidProducerEpochError) for one in known):
                 raise ProducerFencedError(f"fenced: {error}") from error
             raise
+
+    def _settled_error(self) -> BaseException | None:
+        """What the client knows to be wrong. While it asks for a new epoch, as it does where its own is refused, the broker
+        is yet to say whether somebody else has the id."""
+        manager = self._producer._transaction_manager
+        deadline = Deadline(REQUEST_TIMEOUT_MS / 1_000)
+        while manager._current_state is TransactionState.BUMPING_PRODUCER_EPOCH and not deadline.expired:
+            time.sleep(DRAIN_POLL_S)
+        error: BaseException | None = manager.last_error
+        return error
 
     def _raise_refusal(self) -> None:
         """Raises the error that the first record which was refused was refused with."""

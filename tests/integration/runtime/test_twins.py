@@ -1,5 +1,10 @@
 """Two processes under one name: one of them ends, and does not come back by itself."""
 
+import time
+
+import pytest
+
+from common.kafka import Message, Partition, ProducerFencedError, TransactionalProducer
 from schemas.topics import EDITS
 from tests.integration.kit import Stream, wait_until
 
@@ -8,7 +13,7 @@ PROBE = "tests.integration.probe"
 
 def test_a_twin_ends_with_75_and_does_not_loop(stream: Stream) -> None:
     stream.produce_captions(["a dog"] * 200)
-    name = {"IMGDIFF_INSTANCE": "twin", "PROBE_DELAY_S": "0.2"}
+    name = {"IMGDIFF_INSTANCE": "twin", "PROBE_DELAY_S": "1"}
     first = stream.start(PROBE, **name)
     wait_until("the first works", lambda: stream.counters("edits").consumed > 0)
 
@@ -21,3 +26,29 @@ def test_a_twin_ends_with_75_and_does_not_loop(stream: Stream) -> None:
     assert stream.recount(EDITS).counters == stream.counters("edits")
     assert stream.counters("edits").consumed == 200
     assert second.stop() == 0
+
+
+def send_for_ever(producer: TransactionalProducer, message: Message) -> None:
+    while True:
+        producer.send(message)
+        time.sleep(0.02)
+
+
+def test_a_producer_that_learns_while_sending_that_it_was_fenced_says_so_at_every_call(stream: Stream) -> None:
+    """Taken for any other failure it would be built anew, and fence its twin in turn."""
+    name = f"{stream.prefix}.edits.twin"
+    message = stream.caption_message("a dog", 0)
+    first = TransactionalProducer(stream.settings.kafka, name, 10)
+    first.begin()
+    first.send(message)
+    second = TransactionalProducer(stream.settings.kafka, name, 10)
+    try:
+        with pytest.raises(ProducerFencedError):
+            send_for_ever(first, message)
+        with pytest.raises(ProducerFencedError):
+            first.send_offsets_of(f"{stream.prefix}.nobody", {Partition(stream.names.topic("captions"), 0): 1})
+        with pytest.raises(ProducerFencedError):
+            first.commit()
+    finally:
+        first.close()
+        second.close()
