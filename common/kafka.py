@@ -605,9 +605,21 @@ class Admin:
         if missing:
             raise _forbidden(self.settings, what=", ".join(missing))
 
-    def partition_counts(self) -> dict[str, int]:
-        """All topics of the cluster with their number of partitions."""
-        return {topic["name"]: len(topic["partitions"]) for topic in self._describe_topics(None)}
+    def partition_counts(self, needed: Collection[str] = ()) -> dict[str, int]:
+        """All topics of the cluster with their number of partitions.
+
+        Raises ConfigurationError where one that is needed may not be seen, which else looks as if it did not exist.
+        """
+        counts = {topic["name"]: len(topic["partitions"]) for topic in self._describe_topics(None)}
+        unseen = sorted(set(needed) - set(counts))
+        hidden = [
+            f"DESCRIBE topic {topic['name']}"
+            for topic in (self._describe_topics(unseen) if unseen else ())
+            if topic["error_code"] == TopicAuthorizationFailedError.errno
+        ]
+        if hidden:
+            raise _forbidden(self.settings, what=", ".join(hidden))
+        return counts
 
     @_again_while_settling
     def topics(self, names: Collection[str], config_names: Collection[str]) -> dict[str, TopicConfig]:
@@ -776,7 +788,7 @@ def read_to_end(
     try:
         for topic in topics:
             indexes = consumer.partitions_for_topic(topic)
-            if indexes is None:
+            if not indexes:
                 unseen = "" if settings.sasl_plain_username is None else f", or {_user(settings)} may not read it"
                 raise ConfigurationError(
                     f"topic {topic} does not exist{unseen}: create the topics with `imgdiff topics create`"

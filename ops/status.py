@@ -166,8 +166,8 @@ class StatusReader:
         return known[1]
 
     def _find_partitions(self) -> dict[str, list[Partition]]:
-        counts = self._admin.partition_counts()
         wanted = {name: self._names.topic(name) for name in (*(route.reads for route in ROUTES), INGEST_PROGRESS)}
+        counts = self._admin.partition_counts(wanted.values())
         missing = sorted(full for full in wanted.values() if full not in counts)
         if missing:
             raise ConfigurationError(f"topics missing: {', '.join(missing)}: run `imgdiff topics create`")

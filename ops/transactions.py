@@ -104,7 +104,7 @@ def transactions(guard: Guard, transactional_id: str, faults: Faults) -> Iterato
 def partitions_of(common: CommonSettings, topics: Sequence[str]) -> dict[str, int]:
     """How many partitions each topic has. Raises ConfigurationError when no broker answers or one is not there."""
     with Admin(common.kafka) as admin:
-        existing = admin.partition_counts()
+        existing = admin.partition_counts(topics)
     missing = [name for name in topics if name not in existing]
     if missing:
         raise ConfigurationError(

@@ -31,9 +31,9 @@ def find_streams(settings: CommonSettings) -> Streams:
     Raises ConfigurationError when a topic of the stream in the settings is missing: it is another cluster, then, or
     records are gone that could refer to pictures.
     """
-    with Admin(settings.kafka) as admin:
-        existing = admin.partition_counts()
     own = [Names(settings.prefix).topic(topic.name) for topic in TOPICS]
+    with Admin(settings.kafka) as admin:
+        existing = admin.partition_counts(own)
     missing = [name for name in own if name not in existing]
     if missing:
         raise ConfigurationError(

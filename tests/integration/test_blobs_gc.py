@@ -43,7 +43,7 @@ def stream(
     monkeypatch.setattr(
         Admin,
         "partition_counts",
-        lambda self: {name: count for name, count in counts(self).items() if name.startswith(prefix)},
+        lambda self, needed=(): {name: n for name, n in counts(self, needed).items() if name.startswith(prefix)},
     )
     yield made
     made.end()

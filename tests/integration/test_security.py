@@ -306,6 +306,24 @@ def test_a_right_that_is_missing_is_named_at_the_start(
         maker.end()
 
 
+def test_a_command_without_rights_never_says_that_there_is_nothing(
+    secured: SecuredBroker, prefix: str, tmp_path: Path, typed: Commands
+) -> None:
+    stream = Stream("", prefix, tmp_path, environ=secured.tls()).create()
+    stream.environ |= secured.login(STRANGER, PASSWORD)
+    (tmp_path / "captions.txt").write_text("A dog.\n")
+    for arguments in (
+        ["status"],
+        ["dead-letters", "list"],
+        ["dead-letters", "replay", "--stage", "edits"],
+        ["ingest", str(tmp_path / "captions.txt")],
+        ["blobs", "gc", "--dry-run"],
+    ):
+        error = typed.run(stream, *arguments, code=78)
+        assert "user 'stranger' (setting `kafka.sasl_plain_username`) may not " in error, arguments
+        assert error.count("\n") == 1
+
+
 def test_who_may_nothing_is_told_what_is_missing(secured: SecuredBroker, prefix: str) -> None:
     with Admin(kafka_of(secured.login(STRANGER, PASSWORD))) as admin:
         with pytest.raises(
