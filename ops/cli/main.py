@@ -54,11 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(f"imgdiff: {error.format_message()}", ExitCode.OTHER)
     except click.Abort:
         return INTERRUPTED
-    except OSError as error:
-        # Most likely of a path that was given. Without one it is no fault of the user's.
-        if error.filename is None:
-            raise
-        return _end(f"imgdiff: {error.filename}: {error.strerror}", ExitCode.OTHER)
     except Exception as error:
         known = _exit_code(error)
         if known is None:
@@ -75,6 +70,9 @@ def _exit_code(error: Exception) -> int | None:
 
     if isinstance(error, ConfigurationError | FencedError | TransientError | KafkaError):
         return exit_code_of(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        # Of a path that was given, or below one.
+        return ExitCode.OTHER
     return None
 
 

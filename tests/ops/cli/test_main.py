@@ -102,8 +102,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_path_that_the_system_refuses_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["broker", "stop", "--home", "a" * 300]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("imgdiff: aaa")
-    assert said.endswith(": File name too long\n")
+    assert said.startswith("imgdiff: [Errno 36] File name too long: ")
     assert said.count("\n") == 1
 
 
