@@ -1,6 +1,16 @@
 """The base of every value that travels: immutable, and closed against unknown fields."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_LARGEST = 2**63 - 1
+"""What msgpack, Parquet and every language's readers hold: a float such as 1e308 is a whole number too."""
+
+Count = Annotated[int, Field(ge=0, le=_LARGEST)]
+"""A whole number of things: none, or some."""
+Positive = Annotated[int, Field(ge=1, le=_LARGEST)]
+"""A whole number of things: at least one."""
 
 
 class Frozen(BaseModel):

@@ -2,8 +2,9 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import StringConstraints
 
+from schemas.base import Count
 from schemas.ids import MAX_SOURCE_LENGTH
 from schemas.record import Record, Text
 
@@ -16,4 +17,4 @@ class Caption(Record):
 
     caption: Text
     source: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SOURCE_LENGTH)]
-    position: int = Field(ge=0)
+    position: Count

@@ -116,7 +116,7 @@ def _upcast(kind: type[Record], version: int, fields: Fields) -> Fields:
 
 def _first_problem(kind: type[Record], error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "record"
+    where = ".".join(str(part) for part in problem["loc"])[:80] or "record"
     found = repr(problem["input"])[:80]
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{kind.schema_name()}: {where}: {problem['msg']}, found {found}{others}"

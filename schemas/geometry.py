@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Frozen
+from schemas.base import Frozen, Positive
 
 
 class Box(Frozen):
@@ -14,8 +14,8 @@ class Box(Frozen):
     y0: float = Field(ge=0)
     x1: float
     y1: float
-    width: int = Field(ge=1)
-    height: int = Field(ge=1)
+    width: Positive
+    height: Positive
 
     @model_validator(mode="after")
     def _inside(self) -> Self:

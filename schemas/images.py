@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from schemas.base import Frozen
+from schemas.base import Frozen, Positive
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -15,7 +15,7 @@ class ImageRef(Frozen):
     sha256: Sha256
     width: int = Field(ge=1, le=65_536)
     height: int = Field(ge=1, le=65_536)
-    byte_size: int = Field(ge=1)
+    byte_size: Positive
     media_type: str = "image/png"
 
 

@@ -2,8 +2,9 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import StringConstraints
 
+from schemas.base import Count
 from schemas.ids import MAX_SOURCE_LENGTH
 from schemas.record import Record
 
@@ -19,7 +20,7 @@ class IngestProgress(Record):
 
     source: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SOURCE_LENGTH)]
     name: str
-    position: int = Field(ge=0)
-    ingested: int = Field(ge=0)
-    failed: int = Field(ge=0)
+    position: Count
+    ingested: Count
+    failed: Count
     complete: bool

@@ -2,8 +2,7 @@
 
 from typing import ClassVar
 
-from pydantic import Field
-
+from schemas.base import Count, Positive
 from schemas.record import Record
 
 
@@ -17,8 +16,8 @@ class Replayed(Record):
     version: ClassVar[int] = 1
 
     job: str
-    times: int = Field(ge=1)
-    attempt: int = Field(ge=1)
+    times: Positive
+    attempt: Positive
     sent_at: float
 
 
@@ -38,8 +37,8 @@ class ReplayJob(Record):
     until: float | None
     ends: dict[str, tuple[int, ...]]
     started_at: float
-    sent: int = Field(default=0, ge=0)
-    already_sent: int = Field(default=0, ge=0)
+    sent: Count = 0
+    already_sent: Count = 0
     refused: dict[str, int] = {}
     complete: bool = False
-    total: int = Field(ge=0)
+    total: Count

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from schemas.base import Frozen
+from schemas.base import Count, Frozen, Positive
 from schemas.scores import Scores
 
 
@@ -41,8 +41,8 @@ class TrailStep(Frozen):
     worker_version: str
     settings_digest: str
     models: tuple[ModelId, ...] = ()
-    seed: int | None = None
-    batch_size: int = 1
+    seed: Count | None = None
+    batch_size: Positive = 1
     seconds: float = 0.0
     finished_at: float = 0.0
     scores: Scores = {}

@@ -65,6 +65,20 @@ def test_what_is_wrong_has_its_reason() -> None:
     )
 
 
+def test_a_number_that_could_not_be_written_again_is_refused() -> None:
+    step = msgpack.unpackb(codec.encode(EDIT))["trail"][0]
+    for seed in (1e308, 2**63, -1):
+        fields = msgpack.unpackb(codec.encode(EDIT)) | {"trail": [step | {"seed": seed}]}
+        assert reason(Edit, msgpack.packb(fields), "edits/1") is InvalidReason.SCHEMA_BROKEN
+
+
+def test_what_is_said_of_a_record_is_short() -> None:
+    fields = msgpack.unpackb(codec.encode(EDIT)) | {"a" * 5_000: 1}
+    with pytest.raises(InvalidRecord) as raised:
+        codec.decode(Edit, msgpack.packb(fields), "edits/1")
+    assert len(raised.value.detail) < 300
+
+
 @given(value=st.binary(max_size=2_000), schema=st.none() | st.text(max_size=20) | st.just("edits/1"))
 def test_no_bytes_do_anything_else_than_be_refused(value: bytes, schema: str | None) -> None:
     with pytest.raises(InvalidRecord):
