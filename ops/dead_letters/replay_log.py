@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from common.kafka import Admin, ConsumedRecord, Message, Partition, read_to_end
+from common.runtime.errors import ConfigurationError
 from common.settings import KafkaSettings
 from schemas import codec, headers
 from schemas.headers import SourceCoordinates
@@ -31,7 +32,7 @@ class ReplayLog:
 
     @classmethod
     def read(cls, settings: KafkaSettings, names: Names, route: Route) -> "ReplayLog":
-        """Read committed, to the end. Raises ConfigurationError when the topic does not exist.
+        """Read committed, to the end. Raises ConfigurationError when the topic does not exist, or something else wrote to it.
 
         What another replay has left open has to be settled first: what is behind it would look as if it were not there.
         """
@@ -105,9 +106,12 @@ def _decoded(record: ConsumedRecord) -> Replayed | ReplayJob:
     try:
         if (record.key or b"").startswith(JOB.encode()):
             return codec.decode(ReplayJob, record.value, schema)
-        return codec.decode(Replayed, record.value, schema)
-    except InvalidRecord as invalid:
+        replayed = codec.decode(Replayed, record.value, schema)
+        SourceCoordinates.parse(replayed.id)
+    except (InvalidRecord, ValueError) as error:
         where = f"{record.partition.topic}/{record.partition.index}/{record.offset}"
-        raise ValueError(
-            f"{where}: not a record of a replay: {invalid.detail}; something else wrote to this topic"
-        ) from invalid
+        said = error.detail if isinstance(error, InvalidRecord) else f"{replayed.id[:80]!r} is no place of an input"
+        raise ConfigurationError(
+            f"{where}: not a record of a replay: {said}; something else wrote to this topic"
+        ) from error
+    return replayed

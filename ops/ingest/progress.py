@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.kafka import ConsumedRecord, Message, read_to_end
+from common.runtime.errors import ConfigurationError
 from common.settings import KafkaSettings
 from schemas import codec, headers
 from schemas.ingest_progress import IngestProgress
@@ -37,7 +38,7 @@ class ProgressLog:
 
     @classmethod
     def read(cls, settings: KafkaSettings, names: Names) -> "ProgressLog":
-        """Read committed, to the end. Raises ConfigurationError when the topic does not exist.
+        """Read committed, to the end. Raises ConfigurationError when the topic does not exist, or something else wrote to it.
 
         Progress behind a transaction that another ingest has open, or left open, would look like none at all.
         """
@@ -83,6 +84,6 @@ def _decoded(record: ConsumedRecord) -> IngestProgress:
         return codec.decode(IngestProgress, record.value, headers.text_header(record.headers, headers.SCHEMA))
     except InvalidRecord as invalid:
         where = f"{record.partition.topic}/{record.partition.index}/{record.offset}"
-        raise ValueError(
+        raise ConfigurationError(
             f"{where}: not a progress record: {invalid.detail}; something else wrote to this topic"
         ) from invalid
