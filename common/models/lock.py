@@ -71,7 +71,7 @@ def read_lock(path: Path) -> Lock:
         return Lock.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        where = ".".join(map(str, problem["loc"]))
+        where = ".".join(map(str, problem["loc"]))[:200]
         raise ConfigurationError(
             f"lock file {path}: {where + ': ' if where else ''}{problem['msg']}; expected what "
             "`imgdiff models download` wrote"

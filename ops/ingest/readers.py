@@ -208,10 +208,11 @@ class ParquetReader:
         self._rows = 0
         try:
             self._file = pq.ParquetFile(path)
-        except pa.ArrowInvalid as error:
+            self._names = self._file.schema_arrow.names
+        except (ValueError, pa.ArrowException) as error:
             raise WrongFileError(f"{path}: not a Parquet file: {error}") from error
         self._caption = self._column(reading.caption_field or CAPTION_FIELD, _is_text, "text")
-        if reading.id_field is None and ID_FIELD not in self._file.schema_arrow.names:
+        if reading.id_field is None and ID_FIELD not in self._names:
             self._id = None
         else:
             self._id = self._column(reading.id_field or ID_FIELD, _is_text_or_whole_number, "text or whole numbers")
@@ -236,7 +237,7 @@ class ParquetReader:
                             yield self._item(position, caption, given_id)
                         position += 1
                         self._rows = position
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise WrongFileError(f"{self._path}: broken after row {position}: {error}") from error
 
     def share_read(self) -> float | None:
@@ -244,9 +245,8 @@ class ParquetReader:
         return self._rows / total if total else 1.0
 
     def _column(self, name: str, fits: Callable[[Any], bool], expected: str) -> str:
-        names = self._file.schema_arrow.names
-        if name not in names:
-            raise WrongFileError(f"{self._path}: found the columns {', '.join(names)}, expected `{name}`")
+        if name not in self._names:
+            raise WrongFileError(f"{self._path}: found the columns {', '.join(self._names)}, expected `{name}`")
         kind = self._file.schema_arrow.field(name).type
         if not fits(kind):
             raise WrongFileError(f"{self._path}: column `{name}` is {kind}, expected {expected}")

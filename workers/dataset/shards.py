@@ -124,9 +124,14 @@ class ShardStore:
 
     @contextmanager
     def opened(self, name: str) -> Iterator[pq.ParquetFile]:
-        """A shard in its place, to read from as far as one wants."""
-        with self._storage.reading(_data(name)) as file, pq.ParquetFile(file) as shard:
-            yield shard
+        """A shard in its place, to read from as far as one wants. Raises ConfigurationError where it turns out to be broken."""
+        try:
+            with self._storage.reading(_data(name)) as file, pq.ParquetFile(file) as shard:
+                yield shard
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                f"{self.url}/{_data(name)}: not a shard of this dataset, or damaged: {error}"
+            ) from error
 
     def _same(self, one: str, other: str) -> bool:
         """Whether two files are equal; a copy that was broken off before its source was deleted is. Absent ones are not

@@ -61,6 +61,14 @@ def pending(place: Place) -> list[str]:
     return storage(place).names("pending")
 
 
+def test_a_damaged_shard_is_named(folder: Path) -> None:
+    store = opened(folder)
+    (folder / "data" / shard_name(3, 17, 20)).write_bytes(b"PAR1 but no more")
+    said = rf"{shard_name(3, 17, 20)}: not a shard of this dataset, or damaged"
+    with pytest.raises(ConfigurationError, match=said), store.opened(shard_name(3, 17, 20)):
+        pass
+
+
 def test_a_shard_counts_once_it_is_moved(place: Place) -> None:
     store = opened(place)
     rows = samples(120, 130)
