@@ -15,6 +15,9 @@ from ops.broker.properties import server_properties
 from tests.chaos.proxy import Proxy, ProxyLoop
 from tests.conftest import JARS
 
+START_S = 300.0
+"""A machine that runs two dozen processes is slow to start one more."""
+
 DEAD_S = 10.0
 """How long a process may take to be gone after SIGKILL."""
 
@@ -32,7 +35,11 @@ class ChaosBroker:
     @contextmanager
     def running(self) -> Iterator[str]:
         """Start it, with its proxies; its own address."""
-        with patch("ops.broker.kafka.server_properties", self._properties):
+        with (
+            patch("ops.broker.kafka.server_properties", self._properties),
+            patch("ops.broker.local.START_S", START_S),
+            patch("ops.broker.local.RECOVERY_S", START_S),
+        ):
             self.proxies = [Proxy(self._loop, network.any_free(), target) for target in self._behind]
             try:
                 started = self._local.start(port=0)
