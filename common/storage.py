@@ -104,8 +104,8 @@ class Storage:
             raise ConfigurationError(f"setting `{setting}`: found {url!r}: {error}") from error
         self.local = scheme in LOCAL
         self._root = str(root).rstrip("/")
-        self._to_connect = scheme in S3
-        if scheme in S3:
+        self._s3 = self._to_connect = scheme in S3
+        if self._s3:
             self._fs.retries = 1
 
     @contextmanager
@@ -157,6 +157,13 @@ class Storage:
                 if self.local:
                     found = os.stat(self._full(path))
                     return StoredFile(path, found.st_size, found.st_mtime)
+                if self._s3:
+                    # s3fs would list what lies below the path, too, whenever there is no such object.
+                    bucket, key, _ = self._fs.split_path(self._full(path))
+                    head = self._fs.call_s3(
+                        "head_object", Bucket=bucket, Key=key, **self._fs.req_kw, **self._deadline()
+                    )
+                    return StoredFile(path, int(head["ContentLength"]), _modified(head))
                 entry = self._fs.info(self._full(path), **self._deadline())
         except FileNotFoundError:
             return None

@@ -128,13 +128,12 @@ class Worker:
             settings_digest=settings_digest(self._settings, self._common.models),
             models=tuple(stage.models),
         )
+        parts = DeliveryParts(self._spec.route, self._names, signature, blobs, retry, self._settings)
         shared = Shared(
             settings=self._common.runtime,
             assignment=Assignment(self._common.runtime.drain_budget_s),
             commits=CommitQueue(),
-            delivery=self._spec.deliver(
-                DeliveryParts(self._spec.route, self._names, signature, blobs, retry, self._settings)
-            ),
+            delivery=retry.run("reach the place of the outputs", lambda: self._spec.deliver(parts), self._wanted),
             retry=retry,
             faults=self._faults,
             health=self._health,

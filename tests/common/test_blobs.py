@@ -283,6 +283,13 @@ def test_a_bucket_that_is_not_there_is_no_missing_picture(s3: Place, s3_server: 
         blobs.initialise()
 
 
+def test_a_new_picture_takes_two_requests(s3: Place, s3_server: S3Server) -> None:
+    blobs = initialised(BlobSettings(url=s3.url, options=dict(s3.options)))
+    s3_server.requests.clear()
+    blobs.put(b"pixels")
+    assert [request.partition(" ")[0] for request in s3_server.requests] == ["HEAD", "PUT"]
+
+
 def test_a_key_that_is_refused_stops_a_start_but_not_a_run(s3: Place, s3_server: S3Server) -> None:
     blobs = initialised(BlobSettings(url=s3.url, options=dict(s3.options)))
     sha256 = blobs.put(b"pixels")

@@ -6,6 +6,7 @@ The steps that it shares with every worker are those of test_stream.py.
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -57,7 +58,10 @@ def qa_message(stream: Stream, number: int, sha256: str | None = None) -> Messag
 
 
 def produce(stream: Stream) -> None:
-    stream.produce(qa_message(stream, number) for number in range(ROWS))
+    # Before the transaction begins: storing the pictures may take longer than one may be open.
+    with ThreadPoolExecutor(8) as pool:
+        messages = list(pool.map(lambda number: qa_message(stream, number), range(ROWS)))
+    stream.produce(messages)
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,19 @@ def test_what_fails_in_a_run_is_waited_out(stream: Stream, s3_server: S3Server, 
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("place", ["blobs", "dataset"])
+def test_what_does_not_answer_at_the_start_is_waited_out(stream: Stream, s3_server: S3Server, place: str) -> None:
+    produce(stream)
+    with s3_server.meeting(lambda environ: SLOW_DOWN if f"/{place}/" in environ["PATH_INFO"] else None):
+        sink = stream.start(SINK)
+        wait_until("it tries again", lambda: "trying again" in sink.log)
+        assert sink.http("/readyz")[0] == 503
+    stream.settle("dataset", "qa")
+    assert sink.stop() == 0
+    assert len(rows_in(shards_of(stream))) == ROWS
+
+
+@pytest.mark.long
 def test_an_absent_picture_is_the_records_fault_on_s3_too(stream: Stream) -> None:
     stream.produce([qa_message(stream, 0, sha256="0" * 64), qa_message(stream, 1)])
     sink = stream.start(SINK)
@@ -126,6 +139,7 @@ def undisturbed(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("steps", LIVES, ids="-".join)
 def test_every_worker_killed_at_step_after_step(
     broker: str, tmp_path: Path, s3: Place, undisturbed: Result, steps: tuple[Step, ...]
