@@ -28,6 +28,7 @@ from common.runtime.faults import Step
 from common.runtime.flight import Failed, Fetched, Prepared, Stamp, Tally
 from common.runtime.handover import Batch, GivenUp, IdleCommit
 from common.runtime.ownership import Progress
+from common.runtime.patience import patience_spent
 from common.runtime.retry import NotWantedError
 from common.runtime.shared import Shared
 from schemas.counters import ShardMark
@@ -74,8 +75,8 @@ class Committer:
         self._producer: TransactionalProducer | None = None
 
     def open(self, wanted: Callable[[], bool] = lambda: True) -> None:
-        """Fence a predecessor and settle what it left open. Raises FencedError or KafkaError, and NotWantedError where
-        `wanted` turns false while there is no producer yet."""
+        """Fence a predecessor and settle what it left open. Raises FencedError or BrokerUnreachableError, and NotWantedError
+        where `wanted` turns false while there is no producer yet."""
         deadline = Deadline(self._settings.broker_patience_s)
         while self._producer is None:
             try:
@@ -84,7 +85,7 @@ class Committer:
                 raise _fenced(error) from error
             except KafkaError as error:
                 if deadline.expired:
-                    raise
+                    raise patience_spent(self._settings, error) from error
                 if not wanted():
                     raise NotWantedError("a transactional producer") from error
                 log.warning("no transactional producer yet, trying again: %s", error)

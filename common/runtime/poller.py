@@ -14,6 +14,7 @@ from common.runtime.flight import Fetched
 from common.runtime.handover import IdleCommit
 from common.runtime.intake import Intake
 from common.runtime.ownership import Assignment, Progress
+from common.runtime.patience import patience_spent
 from common.runtime.shared import Shared
 from schemas.counters import OffsetMetadata
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 POLL_S = 0.1
 """Short, because a signal does not cut a poll short and a rebalance is noticed between polls."""
 PAUSED_POLL_S = 0.02
+"""How soon room is noticed. It doubles while there is none: a stage that takes minutes, or a broker that is away, is not
+waited for with a CPU."""
 IDLE_CHECK_S = 0.5
 LAG_CHECK_S = 5.0
 ADMIN_TIMEOUT_S = 1.0
@@ -68,6 +71,7 @@ class Poller:
         self._metrics = shared.metrics
         self._intake = intake
         self._connect = connect
+        self._paused_poll_s = PAUSED_POLL_S
         self._next_idle_check = 0.0
         self._next_lag_check = 0.0
         self.consumer: GroupConsumer | None = None
@@ -75,7 +79,7 @@ class Poller:
     def run(self, stopping: threading.Event) -> None:
         """Poll until told to stop, then leave the consumer open: what has begun still has to be committed under it.
 
-        Raises ConfigurationError, FencedError, or the last error of a broker that stayed away beyond the patience.
+        Raises ConfigurationError, FencedError, or BrokerUnreachableError for one that stayed away beyond the patience.
         """
         patience = Deadline(self._settings.broker_patience_s)
         while not stopping.is_set():
@@ -92,7 +96,7 @@ class Poller:
                         f"another process has joined the group under this worker's name: {error}"
                     ) from error
                 if patience.expired:
-                    raise
+                    raise patience_spent(self._settings, error) from error
                 self._rebuild(error)
 
     def keep_alive(self) -> None:
@@ -115,7 +119,8 @@ class Poller:
         self._start_partitions(consumer)
         room = self._room(consumer)
         with self._metrics.phase(WorkPhase.POLL):
-            polled = consumer.poll(POLL_S if room else PAUSED_POLL_S, max_records=max(1, room))
+            polled = consumer.poll(POLL_S if room else self._paused_poll_s, max_records=max(1, room))
+        self._paused_poll_s = PAUSED_POLL_S if room else min(POLL_S, 2 * self._paused_poll_s)
         for fetched in polled:
             # None: the ownership ended while the records were on their way; whoever owns the partition reads them again.
             epoch = self._assignment.fetched(fetched.partition, len(fetched.records))
