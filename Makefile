@@ -14,7 +14,7 @@ demo: $(VENV)/.local  ## Run the whole stream here on a few hundred captions.
 	$(BIN)/imgdiff demo $(ARGS)
 
 test: lint  ## Lint, types, import contracts, and all tests but the long ones.
-	$(BIN)/pytest -q -n 2 -m 'not long' --dist loadfile tests/schemas tests/common tests/workers tests/ops tests/parity
+	$(BIN)/pytest -q -n 2 -m 'not long' --dist loadfile tests/schemas tests/common tests/workers tests/ops tests/malformed tests/parity
 	$(BIN)/pytest -q -n 2 -m 'not long' --dist worksteal tests/chaos tests/integration
 
 test-long: $(VENV)/.dev  ## The tests that take long.
