@@ -93,6 +93,8 @@ FETCH_MAX_BYTES = 8 * 1024 * 1024
 REQUEST_TIMEOUT_MS = 10_000
 BACKOFF_MAX_MS = 2_000
 DRAIN_POLL_S = 0.02
+SILENT_POLLS = 10
+"""Between a join and its first heartbeat one or two polls may see a stable member without heartbeats."""
 
 GREETINGS = 2
 """How often a broker has to hang up before that counts as its answer."""
@@ -249,6 +251,7 @@ class GroupConsumer:
             raise UnknownTopicOrPartitionError(f"the broker knows no topic {topic}")
         self._settings = settings
         self._topic = topic
+        self._silent_polls = 0
         self._listener = _ListenerAdapter(self._consumer, listener)
         self._consumer.subscribe([topic], listener=self._listener)
 
@@ -265,6 +268,7 @@ class GroupConsumer:
                 "(pip install 'kafka-python[lz4,snappy,zstd]'), or have its producers use gzip"
             ) from error
         self._revive_forgotten_join()
+        self._raise_fencing()
         if self._listener.renewed():
             return []  # from positions that are void
         fetched = []
@@ -281,6 +285,17 @@ class GroupConsumer:
         fetcher = self._consumer._fetcher
         if not fetcher._next_partition_records:
             fetcher._next_partition_records = None
+
+    def _raise_fencing(self) -> None:
+        """A member whose name another process has taken learns it from a heartbeat, and the client then only stops sending
+        any: it would own its partitions for ever. Raises FencedInstanceIdError.
+        """
+        coordinator = self._consumer._coordinator
+        self._silent_polls = (
+            self._silent_polls + 1 if coordinator.stable() and not coordinator._heartbeat_enabled else 0
+        )
+        if self._silent_polls > SILENT_POLLS:
+            raise FencedInstanceIdError("its heartbeats were refused")
 
     def _revive_forgotten_join(self) -> None:
         """A join that changed metadata asked for, and that outlasted the poll which began it, is never looked at again:

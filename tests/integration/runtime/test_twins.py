@@ -52,3 +52,12 @@ def test_a_producer_that_learns_while_sending_that_it_was_fenced_says_so_at_ever
     finally:
         first.close()
         second.close()
+
+
+@pytest.mark.long
+def test_a_twin_with_nothing_to_do_ends_too(stream: Stream) -> None:
+    first = stream.start(PROBE, IMGDIFF_INSTANCE="twin")
+    wait_until("the first is in", lambda: "assigned" in first.log)
+    second = stream.start(PROBE, IMGDIFF_INSTANCE="twin")
+    assert first.wait(60) == 75
+    assert second.stop() == 0
