@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from common import kafka
 from common.kafka import greet
 from common.runtime.errors import BrokerUnreachableError
 from common.settings import KafkaSettings
@@ -44,6 +45,15 @@ def test_a_broker_that_is_on_its_way_is_no_wrong_setting(protocol: str, hangs_up
     """A worker waits for it, where a wrong setting would end it for good."""
     with listener(hangs_up=hangs_up) as server, pytest.raises(BrokerUnreachableError, match="does not answer"):
         greet(KafkaSettings(bootstrap_servers=server, security_protocol=protocol))  # type: ignore[arg-type]
+
+
+def test_who_says_nothing_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    once = kafka._refusal
+    monkeypatch.setattr(kafka, "_refusal", lambda settings, server: asked.append(server) or once(settings, server))
+    with listener(hangs_up=False) as server, pytest.raises(BrokerUnreachableError):
+        greet(KafkaSettings(bootstrap_servers=server))
+    assert asked == [server]
 
 
 def test_nobody_there_is_told_by_the_address() -> None:
