@@ -363,7 +363,7 @@ def load_layers(
         *([("--profile", {"profile": profile})] if profile else []),
     ]
     for origin, tree in given:
-        _check_depth(tree, origin)
+        _check_values(tree, origin)
     upper = [(origin, _with_secrets_read(tree, origin)) for origin, tree in given]
     for _, tree in upper:
         SECRETS.remember(_secrets_in(tree))
@@ -542,10 +542,12 @@ def _tree_of(path: Sequence[str], text: str, origin: str) -> Tree:
     return tree
 
 
-def _check_depth(tree: Tree, origin: str) -> None:
-    """What walks a tree calls itself for every level of it."""
+def _check_values(tree: Tree, origin: str) -> None:
+    """What walks a tree calls itself for every level of it, and no path or address takes a NUL."""
     level: list[Any] = [tree]
     for _ in range(MAX_DEPTH):
+        if any(isinstance(value, str) and "\0" in value for value in level):
+            raise ConfigurationError(f"{origin}: found a text with a NUL character in it, which no setting takes")
         level = [
             below
             for value in level

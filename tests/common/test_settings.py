@@ -49,6 +49,14 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "settings.toml"
 
 
+def test_a_text_with_a_nul_is_refused_where_it_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "nul.toml"
+    for text in ('blobs.url = "a\\u0000b"', 'models.text_encoder.options.x = ["a", "\\u0000"]'):
+        path.write_text(text)
+        with pytest.raises(ConfigurationError, match=r"nul\.toml: found a text with a NUL"):
+            load_layers({}, path)
+
+
 @pytest.mark.parametrize(
     ("environ", "file", "flag"),
     [
