@@ -86,9 +86,9 @@ def test_without_a_generation_or_without_an_id_there_is_no_transaction(generatio
     """Half a membership as well: the broker takes either in a transaction."""
     assignment = Assignment(5)
     batch = begun(assignment, FIRST)
-    lost = Membership(generation, member_id, stable=True, client_metadata=None)
-    assert lost.lost
-    committer(assignment, lambda: lost)._commit_batch(batch)
+    answers = [Membership(generation, member_id, stable=True, client_metadata=None)]
+    assert answers[0].lost
+    committer(assignment, answers.pop)._commit_batch(batch)
     assert not assignment.may_commit(*batch.began[0].stamp)
 
 

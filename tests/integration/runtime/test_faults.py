@@ -54,6 +54,8 @@ def test_workers_join_and_leave_in_mid_run(stream: Stream) -> None:
     stream.settle("edits", "captions")
 
     check_undisturbed(stream)
+    # Before it has begun it knows no signals yet.
+    wait_until("the fourth has begun", lambda: "http port" in fourth.log)
     for worker in (second, third, fourth):
         assert worker.stop() == 0
 
