@@ -14,6 +14,7 @@ from random import Random
 from ops.ingest.readers import Reading
 from ops.ingest.sources import open_source
 from schemas.counters import Counters
+from schemas.topics import INGEST
 from tests.chaos import plan
 from tests.chaos.broker import ChaosBroker
 from tests.chaos.faults import BROKER_FAULTS, Fault, NotStruckError, Scene, SharedFault, Tolerated
@@ -161,7 +162,8 @@ class Patient:
 
     def _write_stacks(self) -> None:
         for member in self.stream.members:
-            member.send(signal.SIGUSR1)
+            if member.worker != INGEST:  # which takes that signal for an end
+                member.send(signal.SIGUSR1)
         time.sleep(STACKS_S)
 
 
@@ -181,6 +183,7 @@ class Harness:
         self._began = time.monotonic()
         self._tried: set[int] = set()
         self._lock = threading.Lock()
+        self._over = threading.Event()
 
     def run(self) -> list[Trial]:
         """All of it. Whatever is wrong is in the trials, and in files in the folder."""
@@ -188,17 +191,21 @@ class Harness:
         with stopped_at_the_end(self._folder / "broker"), self._broker.running() as address:
             reference = self._reference(address)
             with self._patients(address, reference, trials) as patients, ThreadPoolExecutor(self._streams) as pool:
-                trials += [self._told(trial) for trial in pool.map(Patient.control, patients)]
-                for leg in plan.legs(self._planned, self._streams):
-                    trials += self._lanes(leg, patients, pool)
-                    trials += self._of_the_broker(leg.broker, patients, pool) if leg.broker else []
+                try:
+                    trials += [self._told(trial) for trial in pool.map(Patient.control, patients)]
+                    for leg in plan.legs(self._planned, self._streams):
+                        trials += self._lanes(leg, patients, pool)
+                        trials += self._of_the_broker(leg.broker, patients, pool) if leg.broker else []
+                except BaseException:
+                    self._over.set()  # the pool waits for what it has begun
+                    raise
         return trials
 
     def _lanes(self, leg: Leg, patients: Sequence[Patient], pool: ThreadPoolExecutor) -> list[Trial]:
         def walk(patient: Patient, lane: Sequence[Fault]) -> list[Trial]:
             trials = []
             for fault in lane:
-                if patient.retired:
+                if patient.retired or self._over.is_set():
                     break
                 trials.append(self._told(patient.suffer(fault)))
             return trials

@@ -56,6 +56,14 @@ class Run:
         """Faults that struck; one of the broker counts once, however many streams it hit."""
         return len({trial.fault.number for trial in self.struck if trial.fault is not None})
 
+    @property
+    def missed(self) -> int:
+        """Faults that had no occasion to strike, such as a second passing of a step that was passed once."""
+        numbers = {
+            t.fault.number for t in self.trials if t.fault is not None and t.recovered_s is None and not t.findings
+        }
+        return len(numbers)
+
     def count(self, wrong: Wrong) -> int:
         return sum(finding.wrong is wrong for finding in self.findings)
 
@@ -134,7 +142,6 @@ def _kinds() -> str:
 
 def results(run: Run) -> str:
     """What a run found."""
-    wrong = ", ".join(f"{run.count(kind)} {kind}" for kind in Wrong)
     rows = []
     for kind in KINDS:
         trials = run.of_kind(kind)
@@ -146,8 +153,9 @@ def results(run: Run) -> str:
     return "\n\n".join(
         [
             RESULTS,
-            f"`{run.command}`, on {_machine()}: **{run.tried} faults in {run.minutes:.0f} minutes: {wrong}.**",
-            f"Without a fault, {CAPTIONS_PER_BATCH} captions take {undisturbed} (median of {run.streams} streams).",
+            f"`{run.command}`, on {_machine()}: **{summary(run)}.**",
+            f"{run.missed} more had no occasion to strike, and are not counted. Without a fault, {CAPTIONS_PER_BATCH} captions "
+            f"take {undisturbed} (median of {run.streams} streams).",
             table(["kind", "tried", "time to recover, median (s)", "maximum (s)"], rows),
         ]
     )
