@@ -37,6 +37,7 @@ batch_size = 8
 pair_similarity = { low = 0.9, high = 0.98, high_inclusive = true }
 [models.text_encoder]
 adapter = "sketch"
+options = { text = "a\\u0020b" }
 """
 VARIABLES: Mapping[str, str] = {
     "IMGDIFF_PREFIX": "mine",
@@ -76,6 +77,7 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("dead-letters", "purge", "--stage", "boxes", "--until", "30d", "--yes"),
     ("models", "list", "--profile", "paper"),
     ("settings", "--set", "prefix=mine"),
+    ("blobs", "gc", "--dry-run", "--older-than", "7d"),
     ("broker", "status", "--home", "home", "--json"),
     ("broker", "stop", "--home", "home"),
 )
