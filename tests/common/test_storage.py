@@ -11,7 +11,7 @@ import pytest
 from common.runtime.errors import ConfigurationError, TransientError
 from common.storage import AccessRefusedError, Storage
 from tests.integration.kit import wait_until
-from tests.s3_server import DENIED, SLOW_DOWN, Environ, Place, S3Server, always
+from tests.s3_server import DENIED, SLOW_DOWN, Answer, Environ, Place, S3Server, always
 
 QUICK = {"config_kwargs": {"connect_timeout": 1, "read_timeout": 1, "retries": {"total_max_attempts": 1}}}
 
@@ -147,6 +147,23 @@ def test_a_store_that_hiccups_is_asked_again(s3: Place, s3_server: S3Server) -> 
     with s3_server.meeting(once):
         assert place.read("images/one") == b"1"
     assert len(seen) > 1
+
+
+@pytest.mark.parametrize(("options", "tries"), [(QUICK, 1), ({}, 3)])
+def test_a_busy_store_is_asked_as_often_as_botocore_is_told(
+    s3: Place, s3_server: S3Server, options: dict[str, Any], tries: int
+) -> None:
+    """And not five times as often, as s3fs does."""
+    place = storage(s3, **options)
+    asked: list[str] = []
+
+    def counts(environ: Environ) -> Answer:
+        asked.append(environ["PATH_INFO"])
+        return SLOW_DOWN
+
+    with s3_server.meeting(counts):
+        raised_by(lambda: place.read("images/one", 10))
+    assert len(asked) == tries
 
 
 def test_a_refusal_is_one_and_is_waited_out(s3: Place, s3_server: S3Server) -> None:

@@ -164,17 +164,17 @@ def test_of_pending_shards_only_those_go_that_nobody_committed(
     """The first sink dies with a shard that is not committed, the second one with another that is."""
     produce(stream)
     first = stream.start("workers.dataset", IMGDIFF_FAULT="dataset:after_seal:1:SIGKILL")
-    assert first.wait(60) == -signal.SIGKILL
+    assert first.wait(120) == -signal.SIGKILL
     assert counts(gc(capsys), "pending shards")["stored"] == 0, "no sink has said yet what it has committed"
     second = stream.start("workers.dataset", IMGDIFF_FAULT="dataset:after_commit:1:SIGKILL")
-    assert second.wait(60) == -signal.SIGKILL
+    assert second.wait(120) == -signal.SIGKILL
     kinds = gc(capsys)
     assert counts(kinds, "pending shards")["removed"] >= 1
     assert counts(gc(capsys), "pending shards")["removed"] == 0
     dataset = dataset_of(stream)
     assert list(Storage(dataset.url, dataset.options, "dataset.url").files("pending")), "committed, and not yet moved"
     third = stream.start("workers.dataset")
-    stream.settle("dataset", "qa")
+    stream.settle("dataset", "qa", 120)
     assert third.stop() == 0
     assert len(rows_in(shards_of(stream))) == ROWS
 

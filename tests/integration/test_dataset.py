@@ -110,7 +110,7 @@ def test_samples_become_rows_and_what_is_none_says_why(stream: Stream) -> None:
 def test_killed_at_its_own_steps(stream: Stream, step: Step) -> None:
     produce(stream)
     first = stream.start(SINK, IMGDIFF_FAULT=f"dataset:{step}:2:SIGKILL")
-    assert first.wait() == -signal.SIGKILL
+    assert first.wait(120) == -signal.SIGKILL
     second = stream.start(SINK)
     stream.settle("dataset", "qa")
     assert second.stop() == 0

@@ -81,12 +81,12 @@ def test_what_fails_in_a_run_is_waited_out(stream: Stream, s3_server: S3Server, 
         }
     produce(stream)
     sink = stream.start(SINK)
-    wait_until("it has begun", lambda: bool(shards_of(stream).shards()))
+    wait_until("it has begun", lambda: bool(shards_of(stream).shards()), 120)
     with s3_server.meeting(fault) if fault is not None else s3_server.down():
-        wait_until("it says that it is retrying", lambda: sink.http("/readyz")[0] == 503)
+        wait_until("it says that it is retrying", lambda: sink.http("/readyz")[0] == 503, 120)
         assert sink.process.poll() is None
-    stream.settle("dataset", "qa")
-    wait_until("it is ready", lambda: sink.http("/readyz")[0] == 200)
+    stream.settle("dataset", "qa", 120)
+    wait_until("it is ready", lambda: sink.http("/readyz")[0] == 200, 120)
     assert sink.stop() == 0
     assert stream.read("dataset.failed") == []
     assert rows_in(shards_of(stream)) == tuple(sorted(f"sample-3-{number}" for number in range(ROWS)))
@@ -98,9 +98,9 @@ def test_what_does_not_answer_at_the_start_is_waited_out(stream: Stream, s3_serv
     produce(stream)
     with s3_server.meeting(lambda environ: SLOW_DOWN if f"/{place}/" in environ["PATH_INFO"] else None):
         sink = stream.start(SINK)
-        wait_until("it tries again", lambda: "trying again" in sink.log)
+        wait_until("it tries again", lambda: "trying again" in sink.log, 120)
         assert sink.http("/readyz")[0] == 503
-    stream.settle("dataset", "qa")
+    stream.settle("dataset", "qa", 120)
     assert sink.stop() == 0
     assert len(rows_in(shards_of(stream))) == ROWS
 
@@ -109,7 +109,7 @@ def test_what_does_not_answer_at_the_start_is_waited_out(stream: Stream, s3_serv
 def test_an_absent_picture_is_the_records_fault_on_s3_too(stream: Stream) -> None:
     stream.produce([qa_message(stream, 0, sha256="0" * 64), qa_message(stream, 1)])
     sink = stream.start(SINK)
-    stream.settle("dataset", "qa")
+    stream.settle("dataset", "qa", 120)
     assert sink.stop() == 0
     assert stream.counters("dataset").failed == {"image_missing": 1}
     assert len(rows_in(shards_of(stream))) == 1
