@@ -2,19 +2,23 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from kafka import KafkaConsumer
 
 from common.kafka import Admin, KafkaError, Partition, TransactionalProducer
 from common.runtime import worker as worker_module
+from common.runtime.delivery import TopicDelivery
 from common.runtime.exits import ExitCode
 from common.runtime.faults import Step
-from common.runtime.flight import Prepared
+from common.runtime.flight import Fetched, Finished, Loaded, Prepared
 from common.runtime.handover import Batch
+from common.runtime.loading import Loader
 from schemas.topics import EDITS
 from tests.integration.kit import Stream, journal, wait_until
 from tests.integration.runtime.in_process import PATIENCE_S, Harness, Hooks
@@ -121,6 +125,49 @@ def test_a_batch_commits_while_the_next_one_computes(stream: Stream, harness: Ha
     assert harness.witness.clients["producer"] == 1
 
 
+def test_polling_goes_on_while_records_are_loaded(
+    stream: Stream, harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading, release = threading.Event(), threading.Event()
+    load = Loader.load
+
+    def slowly(loader: Loader, fetched: Fetched, wanted: Callable[[], bool]) -> Loaded:
+        loading.set()
+        assert release.wait(PATIENCE_S)
+        return load(loader, fetched, wanted)
+
+    monkeypatch.setattr(Loader, "load", slowly)
+    stream.produce_captions(["a dog"] * 40)
+    with harness.worker():
+        assert loading.wait(PATIENCE_S)
+        wait_for_polls(harness)
+        release.set()
+        stream.settle("edits", "captions")
+
+
+def test_the_stage_goes_on_while_outcomes_are_stored(
+    stream: Stream, harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computing = threading.Event()
+    batches: list[Sequence[str]] = []
+    prepare = TopicDelivery.prepare
+
+    def slowly(delivery: TopicDelivery, finished: Finished, wanted: Callable[[], bool]) -> Prepared:
+        assert computing.wait(PATIENCE_S / 3), "the next batch waits for the pictures of this one"
+        return prepare(delivery, finished, wanted)
+
+    def stage(ids: Sequence[str]) -> None:
+        batches.append(ids)
+        if len(batches) > 1:
+            computing.set()
+
+    monkeypatch.setattr(TopicDelivery, "prepare", slowly)
+    stream.produce_captions(["a dog"] * 40)
+    with harness.worker(stage):
+        stream.settle("edits", "captions")
+    assert harness.exit_code is ExitCode.DONE
+
+
 def test_records_of_a_partition_stay_in_order(stream: Stream, harness: Harness) -> None:
     seen: list[int] = []
     stream.produce_captions(["a dog"] * 200)
@@ -128,6 +175,7 @@ def test_records_of_a_partition_stay_in_order(stream: Stream, harness: Harness) 
     threads = {"IMGDIFF_RUNTIME__PREFETCH_THREADS": "3"}
 
     def stage(ids: Sequence[str]) -> None:
+        wait_for_polls(harness, 2)  # the queue is full again
         seen.extend(int(name.rpartition("#")[2]) for name in ids)
 
     with harness.worker(stage, batch_size=16, environ=threads):
@@ -289,8 +337,14 @@ def test_offsets_are_committed_in_transactions_alone(
 ) -> None:
     """The position past the last transaction marker, too."""
     plain: list[str] = []
-    monkeypatch.setattr(KafkaConsumer, "commit", lambda *_, **__: plain.append("commit"))
-    monkeypatch.setattr(KafkaConsumer, "commit_async", lambda *_, **__: plain.append("commit_async"))
+    for name in ("commit", "commit_async"):
+        method = getattr(KafkaConsumer, name)
+
+        def noted(*arguments: Any, name: str = name, method: Callable[..., Any] = method, **named: Any) -> Any:
+            plain.append(name)
+            return method(*arguments, **named)
+
+        monkeypatch.setattr(KafkaConsumer, name, noted)
     stream.produce_captions(["a dog"] * 40)
     with harness.worker():
         stream.settle("edits", "captions")
@@ -301,6 +355,41 @@ def test_offsets_are_committed_in_transactions_alone(
 
 
 # Membership
+
+
+def test_a_newcomer_costs_nobody_a_partition_that_stays(stream: Stream) -> None:
+    revoked: set[Partition] = set()
+    with group(stream) as join:
+        ours = join("ours")
+        settle(ours)
+        revoking = ours.listener.revoking
+
+        def noted(partitions: list[Partition]) -> None:
+            revoked.update(partitions)
+            revoking(partitions)
+
+        ours.listener.revoking = noted  # type: ignore[method-assign]
+        theirs = join("theirs")
+        settle(ours, theirs)
+        assert revoked == theirs.listener.owned
+
+
+def test_nothing_of_a_new_partition_is_fetched_before_it_is_resumed(stream: Stream) -> None:
+    """Before its counters have been read, that is."""
+    stream.produce_captions(["a dog"] * 8)
+    polled: list[int] = []
+    with group(stream) as join:
+        member = join("only")
+
+        def poll() -> None:
+            polled.extend(len(fetched.records) for fetched in member.consumer.poll(0.05, 10))
+
+        wait_until("it owns all", lambda: poll() or len(member.listener.owned) == stream.partitions, 30, 0)
+        for _ in range(SOME_POLLS):
+            poll()
+        assert not polled
+        member.consumer.resume(member.listener.owned)
+        wait_until("all are there", lambda: poll() or sum(polled) == 8, 30, 0)
 
 
 def test_a_consumer_whose_poll_raised_is_closed_and_never_polled_again(stream: Stream, harness: Harness) -> None:
@@ -317,6 +406,30 @@ def test_a_consumer_whose_poll_raised_is_closed_and_never_polled_again(stream: S
     assert of_first.index("close") == len(of_first) - 1
     assert stream.recount(EDITS).counters == stream.counters("edits")
     assert stream.counters("edits").passed == 80
+
+
+@pytest.mark.long
+def test_a_member_that_finishes_a_long_batch_in_a_revoke_stays_in_its_group(stream: Stream) -> None:
+    """Waiting must not keep the client from its heartbeats."""
+    notes = stream.folder / "journal"
+    stream.produce_captions(["a dog"] * 16)
+    session = {
+        "IMGDIFF_RUNTIME__SESSION_TIMEOUT_S": "6",
+        "PROBE_JOURNAL": str(notes),
+        "IMGDIFF_EDITS__BATCH_SIZE": "16",
+    }
+    # The batch takes seven sessions, most of them in the revoke.
+    first = stream.start(PROBE, PROBE_DELAY_S="42", IMGDIFF_RUNTIME__DRAIN_BUDGET_S="120", **session)
+    wait_until("the first batch began", lambda: bool(journal(notes)))
+    newcomer = stream.start(PROBE, **session)
+    wait_until("it is asked to give partitions away", lambda: "revoked " in first.log, 30)
+    stream.settle("edits", "captions", 90)
+
+    begun = Counter(identity for note in journal(notes) if note["what"] == "begin" for identity in note["ids"])
+    assert set(begun.values()) == {1}
+    assert "lost " not in first.log
+    assert first.stop() == 0
+    assert newcomer.stop() == 0
 
 
 @pytest.mark.long
@@ -344,6 +457,7 @@ def test_a_restart_settles_at_once_what_its_predecessor_left_open(stream: Stream
 def test_the_client_is_set_up_as_the_rules_need_it(stream: Stream) -> None:
     with group(stream) as join:
         consumer = join("ours").consumer._consumer
+        assert consumer.config["group_instance_id"] == "ours"
         assert consumer.config["heartbeat_interval_ms"] == 500
         assert consumer.config["enable_auto_commit"] is False
         assert consumer.config["key_deserializer"] is None
