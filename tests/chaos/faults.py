@@ -16,7 +16,7 @@ from common.runtime.circuit import MOST
 from common.runtime.faults import Step
 from schemas.topics import BOXES, DATASET, EDITS, INGEST, PAIRS, QA, REGION_CAPTIONS
 from tests.chaos.broker import ChaosBroker
-from tests.chaos.members import Member
+from tests.chaos.members import Member, struck
 from tests.chaos.outcomes import Outcome
 from tests.chaos.stream import STAGE_TIMEOUT_S, ChaosStream
 from tests.chaos.worker import Action, StageFault
@@ -466,10 +466,9 @@ def _signalled(scene: Scene, number: signal.Signals) -> int:
     aside.write_text(f"{fault.target}:{fault.step}:{passings}:{number.name}")
     aside.replace(path)
     scene.feed()
-    pid = scene.stream.struck(path)
-    if pid is None:
+    if not scene.stream.struck(path):
         raise NotStruckError(f"{fault.target} did not pass {fault.step} {passings} times")
-    return pid
+    return int(struck(path).read_text())
 
 
 def _feed_and_hold(scene: Scene) -> None:
@@ -486,7 +485,7 @@ def _in_stage(scene: Scene, fault: StageFault) -> None:
     path = scene.stream.files.stage(scene.fault.target)
     fault.write(path)
     scene.feed()
-    if scene.stream.struck(path) is None:
+    if not scene.stream.struck(path):
         raise NotStruckError(f"{scene.fault.target} was not called as the fault wants it")
 
 

@@ -184,16 +184,13 @@ class ChaosStream:
         over = time.monotonic() + seconds
         self.wait("time to pass", lambda: time.monotonic() >= over, seconds + SETTLE_S)
 
-    def struck(self, path: Path) -> int | None:
-        """Wait until the fault of a file has struck; the process that it hit, where the file says so.
-
-        None, with the fault disarmed, where the stream has settled without it.
-        """
+    def struck(self, path: Path) -> bool:
+        """Wait until the fault of a file has struck; False, with the fault disarmed, where the stream settled without."""
         mark = struck(path)
         self.wait(f"the fault of {path.name} to strike", lambda: mark.exists() or self.settled())
         if not mark.exists():
             path.unlink(missing_ok=True)
-        return int(mark.read_text() or 0) if mark.exists() else None
+        return mark.exists()
 
     def end(self) -> None:
         """Stop everything."""
