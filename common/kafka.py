@@ -862,6 +862,13 @@ def reachable(settings: KafkaSettings) -> bool:
     return any(_listens(server) for server in settings.bootstrap_servers.split(","))
 
 
+def require_listener(settings: KafkaSettings) -> None:
+    """Look before a consumer or producer is built: one that finds nobody says so after 10 s, and leaves a thread behind.
+    Raises KafkaConnectionError."""
+    if not reachable(settings):
+        raise KafkaConnectionError(f"nobody listens at {settings.bootstrap_servers}")
+
+
 def _listens(server: str, timeout_s: float = 1.0) -> bool:
     host, _, port = server.strip().rpartition(":")
     try:

@@ -35,7 +35,7 @@ from schemas.counters import ShardMark
 
 log = logging.getLogger(__name__)
 
-REBUILD_PAUSE_S = 0.5
+CONNECT_PAUSE_S = 2.0
 STABLE_CHECK_S = 0.02
 
 
@@ -91,7 +91,7 @@ class Committer:
                 log.warning("no transactional producer yet, trying again: %s", error)
                 self._health.busy("commit")  # a broker that is away is waited for, each attempt by itself
                 self._health.waiting("producer", f"no transactional producer: {error}")
-                time.sleep(REBUILD_PAUSE_S)
+                time.sleep(CONNECT_PAUSE_S)
         self._health.idle("commit")
         self._health.resumed("producer")
         self._commits.settled = True

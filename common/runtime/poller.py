@@ -29,6 +29,8 @@ IDLE_CHECK_S = 0.5
 LAG_CHECK_S = 5.0
 ADMIN_TIMEOUT_S = 1.0
 REBUILD_PAUSE_S = 0.5
+CONNECT_PAUSE_S = 1.5
+"""How much longer to wait while nobody is there to connect to."""
 CLOSE_TIMEOUT_S = 5.0
 
 
@@ -97,6 +99,8 @@ class Poller:
                     ) from error
                 if patience.expired:
                     raise patience_spent(self._settings, error) from error
+                if self.consumer is None:
+                    time.sleep(CONNECT_PAUSE_S)
                 self._rebuild(error)
 
     def keep_alive(self) -> None:

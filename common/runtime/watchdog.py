@@ -94,6 +94,7 @@ class TransactionWatchdog:
     def __init__(self, settings: RuntimeSettings) -> None:
         self._settings = settings
         self._since: float | None = None
+        self._away_at = 0.0
 
     def __enter__(self) -> None:
         self._since = time.monotonic()
@@ -104,15 +105,17 @@ class TransactionWatchdog:
     def overdue_s(self, broker_reachable: bool) -> float | None:
         """How long the transaction has been running, when that is longer than it may; else None.
 
-        While nobody listens where the broker should be, it may take as long as the broker may be away.
+        While nobody listens where the broker should be, it may take as long as the broker may be away; once somebody does
+        again, it has the whole limit to end in.
         """
         since = self._since
         if since is None:
             return None
-        running = time.monotonic() - since
-        settings = self._settings
-        limit = settings.transaction_watchdog_s if broker_reachable else settings.broker_patience_s
-        return running if running > limit else None
+        now = time.monotonic()
+        if not broker_reachable:
+            self._away_at = now
+            return now - since if now - since > self._settings.broker_patience_s else None
+        return now - since if now - max(since, self._away_at) > self._settings.transaction_watchdog_s else None
 
     @property
     def suspicious(self) -> bool:

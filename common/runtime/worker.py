@@ -14,7 +14,15 @@ from typing import Any
 
 from common.blobs import Blobs
 from common.health import Health, HealthServer, Stuck
-from common.kafka import Admin, GroupConsumer, KafkaError, Membership, TransactionalProducer, reachable
+from common.kafka import (
+    Admin,
+    GroupConsumer,
+    KafkaError,
+    Membership,
+    TransactionalProducer,
+    reachable,
+    require_listener,
+)
 from common.metrics import WorkerMetrics
 from common.runtime.circuit import Circuit
 from common.runtime.commit import Committer
@@ -286,6 +294,7 @@ class Worker:
             log.warning("could not leave the group, its partitions wait for the session to run out: %s", error)
 
     def _join_group(self, assignment: Assignment) -> GroupConsumer:
+        require_listener(self._common.kafka)
         return GroupConsumer(
             self._common.kafka,
             group=self._group,
@@ -296,6 +305,7 @@ class Worker:
         )
 
     def _connect_producer(self) -> TransactionalProducer:
+        require_listener(self._common.kafka)
         return TransactionalProducer(
             self._common.kafka,
             self._names.transactional_id(self._spec.route.worker, self._instance.name),

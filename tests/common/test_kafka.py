@@ -1,6 +1,7 @@
 """What the client makes of bytes in the log that it does not expect."""
 
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ class ReadsNothing:
     """A client without the library for the log's codec."""
 
     def __init__(self, **config: Any) -> None:
-        pass
+        self._fetcher = SimpleNamespace(_next_partition_records=None)
 
     def partitions_for_topic(self, topic: str) -> set[int]:
         return {0}

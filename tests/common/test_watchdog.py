@@ -6,8 +6,16 @@ import threading
 import pytest
 
 from common.health import Health, Stuck
-from common.runtime.watchdog import ThreadWatchdog, stacks
+from common.runtime.watchdog import ThreadWatchdog, TransactionWatchdog, stacks
 from common.settings import RuntimeSettings
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +72,24 @@ def test_a_process_that_stood_still_is_not_taken_for_stuck(monkeypatch: pytest.M
 
 def test_stacks_are_those_of_every_thread() -> None:
     assert "test_stacks_are_those_of_every_thread" in stacks()
+
+
+def test_a_transaction_has_its_whole_limit_once_the_broker_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hung while the broker was away, which is no reason to end the process the moment the broker comes back."""
+    clock = Clock()
+    monkeypatch.setattr("common.runtime.watchdog.time", clock)
+    watchdog = TransactionWatchdog(RuntimeSettings(transaction_watchdog_s=30, broker_patience_s=120))
+    with watchdog:
+        clock.now += 90
+        assert watchdog.overdue_s(broker_reachable=False) is None
+        clock.now += 1
+        assert watchdog.overdue_s(broker_reachable=True) is None
+        clock.now += 30
+        assert watchdog.overdue_s(broker_reachable=True) == 121
+    with watchdog:
+        clock.now += 29
+        assert watchdog.overdue_s(broker_reachable=True) is None
+        clock.now += 2
+        assert watchdog.overdue_s(broker_reachable=True) == 31
+        clock.now += 90
+        assert watchdog.overdue_s(broker_reachable=False) == 121
