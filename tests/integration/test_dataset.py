@@ -112,7 +112,8 @@ def test_killed_at_its_own_steps(stream: Stream, step: Step) -> None:
     first = stream.start(SINK, IMGDIFF_FAULT=f"dataset:{step}:2:SIGKILL")
     assert first.wait(120) == -signal.SIGKILL
     second = stream.start(SINK)
-    stream.settle("dataset", "qa")
+    # One record at a time, each a shard of its own, until those are done over which the first one died.
+    stream.settle("dataset", "qa", 180)
     assert second.stop() == 0
     check_all_rows_once(stream)
 
