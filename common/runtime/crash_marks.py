@@ -71,6 +71,10 @@ class Mark(Frozen):
     lone_crashes: dict[int, int] = {}
     """By offset, how often its process died while it was alone in it."""
 
+    def at_work_on(self, offsets: OffsetRange, alone: bool) -> "Mark":
+        """This history, with these offsets in the stage."""
+        return self.model_copy(update={"at_work": offsets, "alone": alone})
+
     def after_crash(self) -> "Mark":
         """What this mark says once its writer is known to have died."""
         if self.at_work is None:
@@ -207,13 +211,12 @@ class CrashMarks:
 
     def enter(self, batch: Sequence[Fetched]) -> None:
         """Mark these records, which are about to enter the stage together. Raises TransientError."""
-        at_work: dict[Partition, OffsetRange] = {}
+        at_work: dict[Partition, list[int]] = {}
         for fetched in batch:
-            offset = fetched.record.offset
-            at_work[fetched.partition] = OffsetRange(first=offset, last=offset).joined(at_work.get(fetched.partition))
+            at_work.setdefault(fetched.partition, []).append(fetched.record.offset)
         with self._writing:
             marks = [
-                (held, held.history.model_copy(update={"at_work": offsets, "alone": len(batch) == 1}))
+                (held, held.history.at_work_on(OffsetRange(first=min(offsets), last=max(offsets)), len(batch) == 1))
                 for partition, offsets in at_work.items()
                 if (held := self._held.get(partition)) is not None  # else it goes elsewhere, and nobody waits for it
             ]
