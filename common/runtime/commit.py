@@ -216,9 +216,10 @@ class Committer:
                 decided = True
                 self._producer.commit()
                 self._faults.reached(Step.AFTER_COMMIT)
-        except ProducerFencedError as error:
-            raise _fenced(error) from error
         except Exception as error:
+            # A broker that comes back fences who had a transaction open for too long. That is nobody's twin.
+            if isinstance(error, ProducerFencedError) and not self._watchdog.broker_was_away:
+                raise _fenced(error) from error
             self._metrics.transaction(TransactionResult.FAILED, time.perf_counter() - started)
             if not decided:
                 # Past that point the transaction may have taken effect all the same, and its shards are needed.

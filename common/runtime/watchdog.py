@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 CHECK_S = 1.0
 
+SUSPICIOUS_S = 5.0
+"""A transaction takes milliseconds: for one that takes this long it is worth a look whether the broker is there."""
+
 FROZEN_S = 10.0
 """So late the watchdog itself is only when the whole process stood still: stopped by a signal, or without a CPU."""
 
@@ -95,8 +98,11 @@ class TransactionWatchdog:
         self._settings = settings
         self._since: float | None = None
         self._away_at = 0.0
+        self.broker_was_away = False
+        """Whether the broker could not be reached at some time during the last transaction."""
 
     def __enter__(self) -> None:
+        self.broker_was_away = False
         self._since = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
@@ -114,6 +120,7 @@ class TransactionWatchdog:
         now = time.monotonic()
         if not broker_reachable:
             self._away_at = now
+            self.broker_was_away = True
             return now - since if now - since > self._settings.broker_patience_s else None
         return now - since if now - max(since, self._away_at) > self._settings.transaction_watchdog_s else None
 
@@ -121,4 +128,4 @@ class TransactionWatchdog:
     def suspicious(self) -> bool:
         """Whether it is worth asking if the broker can be reached."""
         since = self._since
-        return since is not None and time.monotonic() - since > self._settings.transaction_watchdog_s
+        return since is not None and time.monotonic() - since > min(SUSPICIOUS_S, self._settings.transaction_watchdog_s)

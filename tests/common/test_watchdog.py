@@ -86,7 +86,9 @@ def test_a_transaction_has_its_whole_limit_once_the_broker_is_back(monkeypatch: 
         assert watchdog.overdue_s(broker_reachable=True) is None
         clock.now += 30
         assert watchdog.overdue_s(broker_reachable=True) == 121
+        assert watchdog.broker_was_away
     with watchdog:
+        assert not watchdog.broker_was_away
         clock.now += 29
         assert watchdog.overdue_s(broker_reachable=True) is None
         clock.now += 2
