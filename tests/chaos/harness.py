@@ -278,7 +278,9 @@ class Harness:
         folder = self._folder / "failures"
         folder.mkdir(exist_ok=True)
         name = f"{trial.fault.number}-{trial.stream}" if trial.fault else trial.stream
-        again = f"--seed {self._seed}" + (f" --fault {trial.fault.number}" if trial.fault else "")
+        again = f"--seed {self._seed} --streams {self._streams}" + (
+            f" --fault {trial.fault.number}" if trial.fault else ""
+        )
         lines = [
             f"{trial.fault or 'no fault'}, seed {self._seed}, stream {trial.stream}",
             f'again: make chaos ARGS="{again}"',

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from common.kafka import Admin, KafkaError
+from common.kafka import Admin, KafkaError, Partition
 from common.runtime.errors import ConfigurationError
 from common.settings import section_of
 from ops.broker.network import HOST
@@ -166,6 +166,24 @@ class ChaosStream:
                 return False
             expected = counters[worker].outputs
         return True
+
+    def at_rest(self, worker: str) -> bool:
+        """Whether a worker has committed up to the end of its topic, past the last markers. Ingest reads none."""
+        route = next((route for route in ROUTES if route.worker == worker), None)
+        if route is None:
+            return True
+        group, topic = self.topics.names.group(worker), self.topics.names.topic(route.reads)
+        partitions = [Partition(topic, index) for index in range(PARTITIONS)]
+        committed = self._asked(lambda admin: admin.group_offsets([group])[group])
+        ends = self._asked(lambda admin: admin.end_offsets(partitions))
+        return (
+            committed is not None
+            and ends is not None
+            and all(
+                end == 0 or (partition in committed and committed[partition].offset >= end)
+                for partition, end in ends.items()
+            )
+        )
 
     def wait(self, what: str, condition: Callable[[], bool], timeout_s: float = SETTLE_S) -> float:
         """Keep the processes running until the condition holds; the seconds that it took. Raises UnsettledError."""
