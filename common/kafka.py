@@ -7,6 +7,7 @@ transactions), no reuse of a producer after a failed transaction (it would send 
 
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -93,6 +94,7 @@ FETCH_MAX_BYTES = 8 * 1024 * 1024
 REQUEST_TIMEOUT_MS = 10_000
 BACKOFF_MAX_MS = 2_000
 DRAIN_POLL_S = 0.02
+GIVE_UP_CHECK_MS = 200
 SILENT_POLLS = 10
 """Between a join and its first heartbeat one or two polls may see a stable member without heartbeats."""
 
@@ -426,7 +428,7 @@ class _LoopSleep:
 class TransactionalProducer:
     """A producer with one transactional id. One thread may use it; after any failure it has to be closed.
 
-    The calls of a transaction have no time-out of their own: whoever makes them watches them.
+    The calls of a transaction have no time-out of their own: whoever makes them watches them, and may `give_up` on them.
     """
 
     def __init__(self, settings: KafkaSettings, transactional_id: str, transaction_timeout_s: float) -> None:
@@ -446,6 +448,7 @@ class TransactionalProducer:
         )
         self._pending: list[Any] = []
         self._settings = settings
+        self._given_up = threading.Event()
         try:
             # Fences a predecessor with the same id and settles what it left open.
             self._producer.init_transactions()
@@ -476,12 +479,14 @@ class TransactionalProducer:
     def send_offsets(self, offsets: Mapping[Partition, Committed], membership: Membership) -> None:
         """Raises CommitFailedError when the member was evicted meanwhile."""
         with self._fencing_told():
-            self._producer.send_offsets_to_transaction(
-                {
-                    _topic_partition(partition): OffsetAndMetadata(committed.offset, committed.metadata, -1)
-                    for partition, committed in offsets.items()
-                },
-                membership.client_metadata,
+            self._await(
+                self._producer._transaction_manager.send_offsets_to_transaction(
+                    {
+                        _topic_partition(partition): OffsetAndMetadata(committed.offset, committed.metadata, -1)
+                        for partition, committed in offsets.items()
+                    },
+                    membership.client_metadata,
+                )
             )
 
     def send_offsets_of(self, group: str, offsets: Mapping[Partition, int]) -> None:
@@ -502,12 +507,24 @@ class TransactionalProducer:
             # counts as due at once, whatever the linger.
             self._producer.flush()
             self._raise_refusal()
-            self._producer.commit_transaction()
+            self._await(self._producer._transaction_manager.begin_commit())
             self._raise_refusal()
         self._pending = []
 
     def abort(self) -> None:
         self._producer.abort_transaction()
+
+    def give_up(self) -> None:
+        """From any thread: a call that waits for the broker's answer raises KafkaTimeoutError."""
+        self._given_up.set()
+
+    def _await(self, result: Any) -> None:
+        """What the client's own calls do with a request, which wait for ever: where the broker went away with the request
+        the client may never send it again."""
+        self._producer._sender.wakeup()
+        while not result.wait(timeout_ms=GIVE_UP_CHECK_MS):
+            if self._given_up.is_set():
+                raise KafkaTimeoutError("the broker is there again and the request was never answered")
 
     @contextmanager
     def _fencing_told(self) -> Iterator[None]:

@@ -116,6 +116,12 @@ class Committer:
         if self._producer is not None:
             self._producer.close()
 
+    def give_up(self) -> None:
+        """From any thread: a call of a transaction that waits for the broker fails, and everything owned starts anew."""
+        producer = self._producer
+        if producer is not None:
+            producer.give_up()
+
     def _commit_batch(self, batch: Batch) -> None:
         with self._metrics.phase(WorkPhase.STORE):
             prepared = [one for future in batch.prepared for one in future.result()]

@@ -27,6 +27,9 @@ CHECK_S = 1.0
 SUSPICIOUS_S = 5.0
 """A transaction takes milliseconds: for one that takes this long it is worth a look whether the broker is there."""
 
+ANSWER_S = 5.0
+"""How long a broker that is back may take to answer a transaction that has outlasted its absence."""
+
 FROZEN_S = 10.0
 """So late the watchdog itself is only when the whole process stood still: stopped by a signal, or without a CPU."""
 
@@ -123,6 +126,16 @@ class TransactionWatchdog:
             self.broker_was_away = True
             return now - since if now - since > self._settings.broker_patience_s else None
         return now - since if now - max(since, self._away_at) > self._settings.transaction_watchdog_s else None
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether a call has waited for so long for a broker that is there that it will never be answered: the client may
+        lose a request with the connection that it was sent on, and the broker has aborted the transaction by then."""
+        since = self._since
+        if since is None:
+            return False
+        limit = ANSWER_S if self.broker_was_away else self._settings.transaction_timeout_s
+        return time.monotonic() - max(since, self._away_at) > limit
 
     @property
     def suspicious(self) -> bool:

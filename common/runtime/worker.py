@@ -177,7 +177,7 @@ class Worker:
         with ThreadWatchdog(self._health, self._common.runtime, self._stuck):
             for thread in threads:
                 thread.start()
-            self._supervise(shared)
+            self._supervise(shared, committer)
             return self._end(threads, intake, committer, marks)
 
     def _load(self, retry: Retry) -> Stage[Any, Any]:
@@ -228,13 +228,13 @@ class Worker:
                 self._stop.wait(BROKER_PAUSE_S)
         raise NotWantedError("the cluster")
 
-    def _supervise(self, shared: Shared) -> None:
+    def _supervise(self, shared: Shared, committer: Committer) -> None:
         """Wait for the order to stop, then for what has begun to be committed."""
         assignment = shared.assignment
         while not (self._stop.is_set() or self._failed.is_set()):
             self._health.busy("main")
             self._stop.wait(TICK_S)
-            self._check_transaction(shared.watchdog)
+            self._check_transaction(shared.watchdog, committer)
         if self._failed.is_set():
             return
         budget = Deadline(self._common.runtime.drain_budget_s)
@@ -244,14 +244,16 @@ class Worker:
         while assignment.busy() and not budget.expired and not self._failed.is_set():
             self._health.busy("main")
             self._drained.wait(TICK_S / 5)
-            self._check_transaction(shared.watchdog)
+            self._check_transaction(shared.watchdog, committer)
         if assignment.busy() and not self._failed.is_set():
             log.warning("the drain budget is spent: what has begun is dropped and done again by others")
 
-    def _check_transaction(self, watchdog: TransactionWatchdog) -> None:
+    def _check_transaction(self, watchdog: TransactionWatchdog, committer: Committer) -> None:
         if not watchdog.suspicious:
             return
         overdue = watchdog.overdue_s(reachable(self._common.kafka))
+        if watchdog.forgotten:
+            committer.give_up()
         if overdue is not None and not self._failed.is_set():
             log_stacks("a transaction hangs")
             self._fail("commit", ThreadStuckError(f"a transaction hangs since {overdue:.0f} s"))

@@ -84,12 +84,19 @@ def test_a_transaction_has_its_whole_limit_once_the_broker_is_back(monkeypatch: 
         assert watchdog.overdue_s(broker_reachable=False) is None
         clock.now += 1
         assert watchdog.overdue_s(broker_reachable=True) is None
-        clock.now += 30
+        assert not watchdog.forgotten
+        clock.now += 5
+        assert watchdog.forgotten
+        clock.now += 25
         assert watchdog.overdue_s(broker_reachable=True) == 121
         assert watchdog.broker_was_away
     with watchdog:
         assert not watchdog.broker_was_away
-        clock.now += 29
+        clock.now += 15
+        assert not watchdog.forgotten
+        clock.now += 1
+        assert watchdog.forgotten
+        clock.now += 13
         assert watchdog.overdue_s(broker_reachable=True) is None
         clock.now += 2
         assert watchdog.overdue_s(broker_reachable=True) == 31

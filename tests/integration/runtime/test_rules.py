@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from kafka import KafkaConsumer
+from kafka.producer.transaction_manager import TransactionalRequestResult, TransactionManager
 
 from common.kafka import Admin, KafkaError, Partition, TransactionalProducer
+from common.runtime import watchdog
 from common.runtime import worker as worker_module
 from common.runtime.delivery import TopicDelivery
 from common.runtime.exits import ExitCode
@@ -313,6 +315,31 @@ def test_while_the_broker_is_away_a_transaction_may_hang_as_long_as_the_broker_m
     limits = {WATCHDOG: "1", "IMGDIFF_RUNTIME__BROKER_PATIENCE_S": "2"}
     with hanging() as hooks, harness.worker(faults=hooks, environ=limits) as worker:
         assert harness.end_of(worker) is ExitCode.OTHER
+
+
+def test_a_request_that_was_lost_with_the_broker_is_given_up_when_the_broker_is_back(
+    stream: Stream, harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "SUSPICIOUS_S", 0.2)
+    monkeypatch.setattr(watchdog, "ANSWER_S", 0.5)
+    answers = iter([False])
+    monkeypatch.setattr(worker_module, "reachable", lambda settings: next(answers, True))
+    sent = TransactionManager.send_offsets_to_transaction
+    lost: list[TransactionalRequestResult] = []
+
+    def lose_the_first(manager: TransactionManager, *arguments: object) -> TransactionalRequestResult:
+        if lost:
+            return sent(manager, *arguments)
+        lost.append(TransactionalRequestResult())
+        return lost[0]
+
+    monkeypatch.setattr(TransactionManager, "send_offsets_to_transaction", lose_the_first)
+    stream.produce_captions(["a dog"] * 8)
+    with harness.worker():
+        stream.settle("edits", "captions")
+    assert harness.exit_code is ExitCode.DONE
+    assert harness.witness.clients["producer"] == 2
+    assert stream.recount(EDITS).counters.passed == 8
 
 
 @pytest.mark.long
