@@ -31,6 +31,7 @@ from kafka.errors import (
     KafkaError,
     KafkaTimeoutError,
     ProducerFencedError,
+    RequestTimedOutError,
     RetriableError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -911,7 +912,9 @@ def greet(settings: KafkaSettings) -> None:
                 return
             if refusal.final:
                 raise refusal.explained(settings) from refusal.error
-            if not isinstance(refusal.error, KafkaTimeoutError):  # who says nothing refuses nothing
+            if not isinstance(
+                refusal.error, KafkaTimeoutError | RequestTimedOutError
+            ):  # who says nothing refuses nothing
                 refusals.append(refusal)
         if not refusals:
             break
