@@ -62,6 +62,7 @@ def values(settings: KafkaSettings, topic: str) -> list[bytes | None]:
     return [record.value for record in read_to_end(settings, [topic])]
 
 
+@pytest.mark.long
 def test_data_survive_a_restart_and_a_crash(local: LocalBroker, prefix: str) -> None:
     topic = f"{prefix}.captions"
     first = local.start(port=0)

@@ -79,6 +79,7 @@ def check_adds_up(status: Mapping[str, Any]) -> None:
     assert status["dataset"]["samples"] == arriving
 
 
+@pytest.mark.long
 def test_twice_from_a_clean_start_with_a_worker_killed_in_one(folder: Path) -> None:
     code, out, err = run(folder, "--limit", "60", "--json", IMGDIFF_FAULT="boxes:after_offsets:2:SIGKILL")
     assert code == 0, err
@@ -149,6 +150,7 @@ def test_on_a_cluster_of_the_user_s_own(folder: Path, broker: str, prefix: str) 
     assert {count for name, count in found.items() if name.startswith(f"{prefix}-demo-")} == {1, 2}
 
 
+@pytest.mark.long
 def test_items_that_are_no_captions_are_a_failure(folder: Path, broker: str) -> None:
     captions = folder / "mine.jsonl"
     captions.write_text('{"caption": "A dog on a couch."}\nnothing of the kind\n')
@@ -176,6 +178,7 @@ def test_a_file_of_captions_that_is_none_is_one_clear_line(folder: Path, broker:
     assert "Traceback" not in err
 
 
+@pytest.mark.long
 def test_captions_that_are_all_rejected_end_in_an_empty_dataset(folder: Path, broker: str) -> None:
     captions = folder / "mine.txt"
     captions.write_text("Clouds gather.\nWaves break.\n")

@@ -102,6 +102,7 @@ def test_a_refusal_ends_the_worker_and_no_record(stream: Stream, answer: Answer,
     assert stream.read(EDITS.failed) == []
 
 
+@pytest.mark.long
 def test_an_endpoint_that_is_not_there_yet_and_one_that_goes_away_are_waited_for(stream: Stream) -> None:
     with ScriptedEndpoint(lambda _: EDITED) as briefly:
         port = briefly.port

@@ -71,6 +71,7 @@ def test_a_worker_among_bad_records_fails_each_once_and_works_on_the_others(stre
     assert "Traceback" not in worker.log
 
 
+@pytest.mark.long
 def test_commands_over_topics_full_of_junk(
     stream: Stream, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,7 +64,7 @@ def silent(_: Environ) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(always(SLOW_DOWN), id="503"),
+        pytest.param(always(SLOW_DOWN), id="503", marks=pytest.mark.long),
         pytest.param(always(INTERNAL), id="500", marks=pytest.mark.long),
         pytest.param(always(DENIED), id="403", marks=pytest.mark.long),
         pytest.param(always(EXPIRED), id="expired", marks=pytest.mark.long),

@@ -109,6 +109,7 @@ def count_hostile_reasons(stream: Stream) -> None:
     producer.close()
 
 
+@pytest.mark.long
 def test_no_command_says_what_steers_a_terminal(stream: Stream, capsys: pytest.CaptureFixture[str]) -> None:
     fill(stream)
     count_hostile_reasons(stream)

@@ -26,10 +26,12 @@ SMALL_BATCHES = {f"IMGDIFF_{section_of(route.worker).upper()}__BATCH_SIZE": "6" 
 """So that every worker passes every step several times."""
 
 LIVES = (
-    (Step.BEFORE_STORE, Step.AFTER_BEGIN, Step.AFTER_OFFSETS),
-    (Step.AFTER_STORE, Step.AFTER_SENDS, Step.AFTER_COMMIT),
+    (Step.BEFORE_STORE, Step.AFTER_BEGIN),
+    (Step.AFTER_OFFSETS, Step.AFTER_STORE),
+    (Step.AFTER_SENDS, Step.AFTER_COMMIT),
 )
-"""Where every worker is killed in its first, second and third life."""
+"""Where every worker is killed in its first and second life. Killed in a third one, over the same record, it would take that
+for the cause."""
 
 
 @pytest.fixture
@@ -65,6 +67,7 @@ def test_captions_become_samples_and_everything_adds_up(undisturbed: Result) -> 
     assert set(undisturbed.rows) == undisturbed.ids["qa"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("steps", LIVES, ids="-".join)
 def test_every_worker_killed_at_step_after_step(stream: Stream, undisturbed: Result, steps: tuple[Step, ...]) -> None:
     stream.produce_captions(CAPTIONS)
@@ -73,9 +76,10 @@ def test_every_worker_killed_at_step_after_step(stream: Stream, undisturbed: Res
     workers = start_all(stream, IMGDIFF_FAULT=first.replace(":1:", ":2:"))
     assert run(stream, workers, later) == undisturbed
     for route in ROUTES:
-        assert [killed(process) for process in workers[route.worker]] == [True, True, True, False], route.worker
+        assert [killed(process) for process in workers[route.worker]] == [True, True, False], route.worker
 
 
+@pytest.mark.long
 def test_every_worker_stopped_by_sigterm_and_others_joining_in_mid_run(stream: Stream, undisturbed: Result) -> None:
     stream.produce_captions(CAPTIONS)
     workers = start_all(stream)
@@ -152,12 +156,13 @@ def test_a_missing_picture_is_told_and_its_neighbours_arrive(stream: Stream) -> 
     assert stream.counters("boxes").consumed == len(pairs)
 
 
+@pytest.mark.long
 def test_without_its_store_the_stream_waits_and_goes_on_when_it_is_back(stream: Stream, undisturbed: Result) -> None:
     workers = start_all(stream)
     wait_until("all are ready", lambda: all(p[0].http("/readyz")[0] == 200 for p in workers.values()), 30)
     shutil.move(stream.folder / "blobs", stream.folder / "unmounted")
     stream.produce_captions(CAPTIONS)
-    wait_until("somebody says so", lambda: "blobs.url" in workers["pairs"][0].http("/readyz")[1], 30)
+    wait_until("somebody says so", lambda: "blobs.url" in workers["edits"][0].http("/readyz")[1], 30)
     time.sleep(2)
     assert all(not stream.counters(route.worker).failed for route in ROUTES)
 

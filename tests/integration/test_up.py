@@ -85,6 +85,7 @@ def status_of(stream: Stream) -> StreamStatus:
         return reader.read()
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_comes_back_and_everything_adds_up(stream: Stream) -> None:
     captions = stream.folder / "captions.txt"
     captions.write_text("\n".join(CAPTIONS))
@@ -130,6 +131,7 @@ def test_settings_that_are_wrong_stop_it_at_once(stream: Stream) -> None:
     assert not up.targets.exists()
 
 
+@pytest.mark.long
 def test_a_fault_strikes_the_first_start_only(stream: Stream) -> None:
     stream.environ["IMGDIFF_FAULT"] = "edits:after_commit:1:SIGKILL"
     stream.produce_captions(CAPTIONS[:4])

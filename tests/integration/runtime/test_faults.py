@@ -3,6 +3,8 @@
 import signal
 import time
 
+import pytest
+
 from schemas.topics import EDITS
 from tests.integration.kit import Stream, wait_until
 
@@ -42,6 +44,7 @@ def test_sigterm_in_mid_run_finishes_what_has_begun_and_nothing_is_done_twice(st
     second.stop()
 
 
+@pytest.mark.long
 def test_workers_join_and_leave_in_mid_run(stream: Stream) -> None:
     stream.produce_captions(TEXTS * 20)
     first = stream.start(PROBE, PROBE_DELAY_S="0.1")
@@ -75,6 +78,7 @@ def test_a_restarted_worker_does_not_wait_for_its_predecessors_session(stream: S
     assert second.stop() == 0
 
 
+@pytest.mark.long
 def test_a_frozen_worker_that_wakes_up_commits_nothing_of_what_went_elsewhere(stream: Stream) -> None:
     stream.produce_captions(TEXTS * 20)
     frozen = stream.start(PROBE, PROBE_DELAY_S="0.5", IMGDIFF_EDITS__BATCH_SIZE="8")

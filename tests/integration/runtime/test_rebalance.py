@@ -1,7 +1,8 @@
 """Long batches and newcomers: nobody waits longer than it must, nothing is done twice that need not be."""
 
-import time
 from collections import Counter
+
+import pytest
 
 from schemas.topics import EDITS
 from tests.integration.kit import Stream, journal, wait_until
@@ -34,6 +35,7 @@ def test_without_a_drain_budget_a_newcomer_works_at_once(stream: Stream) -> None
     newcomer.kill()
 
 
+@pytest.mark.long
 def test_with_the_default_budget_the_batch_commits_first_and_nothing_is_done_twice(stream: Stream) -> None:
     notes = stream.folder / "journal"
     stream.produce_captions(["a dog"] * 64)
@@ -51,25 +53,3 @@ def test_with_the_default_budget_the_batch_commits_first_and_nothing_is_done_twi
     assert stream.recount(EDITS).counters == stream.counters("edits")
     assert first.stop() == 0
     assert newcomer.stop() == 0
-
-
-def test_idle_members_are_not_stopped_by_a_busy_one(stream: Stream) -> None:
-    notes = stream.folder / "journal"
-    slow = stream.start(PROBE, PROBE_DELAY_S=str(LONG_BATCH_S), PROBE_JOURNAL=str(notes))
-    idle = stream.start(PROBE, PROBE_JOURNAL=str(notes))
-    wait_until("both have partitions", lambda: "assigned " in slow.log and "assigned " in idle.log, 30)
-    time.sleep(1.5)
-    stream.produce_captions(["a dog"] * 64)
-    wait_until("the slow one has begun", lambda: slow.process.pid in {n["pid"] for n in journal(notes)}, 10)
-
-    newcomer = stream.start(PROBE)  # makes the group rebalance while the slow one is busy
-    wait_until("the newcomer joined", lambda: "http port" in newcomer.log, 30)
-    before = sum(n["pid"] == idle.process.pid for n in journal(notes))
-    stream.produce_captions(["a cat"] * 64, start=64)
-    wait_until(
-        "the idle one goes on meanwhile",
-        lambda: sum(n["pid"] == idle.process.pid for n in journal(notes)) > before,
-        LONG_BATCH_S / 2,
-    )
-    for worker in (slow, idle, newcomer):
-        worker.kill()

@@ -11,6 +11,7 @@ from tests.integration.kit import Stream, wait_until
 PROBE = "tests.integration.probe"
 
 
+@pytest.mark.long
 def test_a_twin_ends_with_75_and_does_not_loop(stream: Stream) -> None:
     stream.produce_captions(["a dog"] * 200)
     name = {"IMGDIFF_INSTANCE": "twin", "PROBE_DELAY_S": "1"}
