@@ -94,6 +94,7 @@ def test_every_worker_stopped_by_sigterm_and_others_joining_in_mid_run(stream: S
     assert workers["edits"][0].wait() == 0
 
 
+@pytest.mark.long
 def test_junk_in_every_topic_is_told_and_passes_nobody_by(stream: Stream) -> None:
     workers = start_all(stream)
     stream.produce_captions(CAPTIONS[:8])
@@ -135,6 +136,7 @@ def test_junk_in_every_topic_is_told_and_passes_nobody_by(stream: Stream) -> Non
         assert f"expected {route.reads}/1" in (text_header(letters[b"wrong"].headers, "dlq.detail") or "")
 
 
+@pytest.mark.long
 def test_a_missing_picture_is_told_and_its_neighbours_arrive(stream: Stream) -> None:
     stream.produce_captions(CAPTIONS)
     for route in (EDITS, PAIRS):
