@@ -285,4 +285,6 @@ class CrashMarks:
         try:
             yield
         except FileNotFoundError as error:
-            raise TransientError(f"the store has no place for crash marks: {error}") from error
+            raise TransientError(
+                f"{self._storage.url} (setting `blobs.url`): no place for crash marks: {error}"
+            ) from error
