@@ -99,6 +99,7 @@ def test_start_twice_is_one_broker_on_this_machine_alone(local: LocalBroker, rep
         assert other.connect_ex(("127.0.0.2", port)) != 0
 
 
+@pytest.mark.long
 def test_it_goes_on_without_the_command_that_started_it(tmp_path: Path) -> None:
     """As a user runs it: each command is a process, and standard output is JSON alone."""
     (tmp_path / ".imgdiff").mkdir()
@@ -146,6 +147,7 @@ def test_a_broker_that_does_not_stop_is_killed(
     assert f"process {pid} did not stop within 0 s and was killed" in report.lines
 
 
+@pytest.mark.long
 def test_a_port_taken_between_our_look_and_its_start_is_no_matter(
     local: LocalBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,7 @@ def test_twice_from_a_clean_start_with_a_worker_killed_in_one(folder: Path) -> N
     assert left_behind(folder) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM])
 def test_interrupted_in_mid_run_it_stops_everything(folder: Path, number: signal.Signals) -> None:
     process = started(folder, IMGDIFF_SKETCH__DELAY_S="0.5")

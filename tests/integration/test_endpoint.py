@@ -124,6 +124,7 @@ def test_an_endpoint_that_is_not_there_yet_and_one_that_goes_away_are_waited_for
     assert (counters.consumed, counters.passed) == (16, 16)
 
 
+@pytest.mark.long
 def test_an_endpoint_that_never_answers_in_time_makes_no_dead_letters(stream: Stream) -> None:
     slow, released = [True], Event()
 
