@@ -50,7 +50,6 @@ $(VENV)/.local: $(VENV)/bin/python pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local]'
 	@touch $@
 
-# Not compiled: most of what the model libraries bring is never imported, and Python compiles what is.
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -e '.[local,dev,models,fastsam,endpoint,quantized,s3]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,dev,models,fastsam,endpoint,quantized,s3]'
 	@touch $@ $(VENV)/.local
