@@ -703,11 +703,11 @@ class Admin:
             self._admin.delete_topics(list(names), timeout_ms=30_000)
 
     @_again_while_settling
-    @_again_while_settling
     def groups(self) -> list[str]:
         """All consumer groups of the cluster, those among them that hold nothing but offsets."""
         return [group["group_id"] for group in self._admin.list_groups()]
 
+    @_again_while_settling
     def delete_groups(self, groups: Sequence[str]) -> None:
         """Delete groups without members, with their offsets; groups that do not exist are left out."""
         known = {group for group in groups if self.group_offsets([group])[group]}
