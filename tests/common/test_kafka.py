@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
+from kafka import OffsetAndMetadata, TopicPartition
+from kafka.errors import CorruptRecordError, KafkaError, NotCoordinatorError, UnsupportedCodecError
 from kafka.record import MemoryRecords, MemoryRecordsBuilder
 from kafka.record.default_records import DefaultRecordBatch
 
-from common.kafka import GroupConsumer
+from common.kafka import Admin, GroupConsumer
 from common.runtime.errors import ConfigurationError
 from common.settings import KafkaSettings
 
@@ -135,3 +136,25 @@ def test_a_batch_with_wrong_bytes_ends_in_the_clients_own_error(records: Any, da
     with suppress(CorruptRecordError):
         for record in MemoryRecords(bytes(buffer)).next_batch():
             assert isinstance(record.headers.pairs, tuple)
+
+
+class Settling:
+    """An admin client whose coordinator is elsewhere when it is first asked to delete."""
+
+    def __init__(self) -> None:
+        self.deleted: list[list[str]] = []
+
+    def list_group_offsets(self, groups: dict[str, None]) -> dict[str, Any]:
+        return {group: {TopicPartition("topic", 0): OffsetAndMetadata(1, "", -1)} for group in groups}
+
+    def delete_groups(self, groups: list[str]) -> None:
+        self.deleted.append(groups)
+        if len(self.deleted) == 1:
+            raise NotCoordinatorError
+
+
+def test_a_coordinator_that_is_being_elected_is_waited_for_when_groups_are_deleted() -> None:
+    admin = Admin.__new__(Admin)
+    admin.settings, admin._admin = KafkaSettings(), Settling()
+    admin.delete_groups(["one"])
+    assert admin._admin.deleted == [["one"], ["one"]]
