@@ -479,24 +479,20 @@ class TransactionalProducer:
 
     def send_offsets(self, offsets: Mapping[Partition, Committed], membership: Membership) -> None:
         """Raises CommitFailedError when the member was evicted meanwhile."""
-        with self._fencing_told():
-            self._await(
-                self._producer._transaction_manager.send_offsets_to_transaction(
-                    {
-                        _topic_partition(partition): OffsetAndMetadata(committed.offset, committed.metadata, -1)
-                        for partition, committed in offsets.items()
-                    },
-                    membership.client_metadata,
-                )
-            )
+        self._send_offsets(offsets, membership.client_metadata)
 
     def send_offsets_of(self, group: str, offsets: Mapping[Partition, int]) -> None:
         """Offsets of a group that has no members: only the owner of this transactional id may commit for it."""
+        self._send_offsets({partition: Committed(offset, "") for partition, offset in offsets.items()}, group)
+
+    def _send_offsets(self, offsets: Mapping[Partition, Committed], group: Any) -> None:
+        """`group` as the client takes it: by its name, or with who this member is in it."""
         marked = {
-            _topic_partition(partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()
+            _topic_partition(partition): OffsetAndMetadata(committed.offset, committed.metadata, -1)
+            for partition, committed in offsets.items()
         }
         with self._fencing_told():
-            self._producer.send_offsets_to_transaction(marked, group)
+            self._await(self._producer._transaction_manager.send_offsets_to_transaction(marked, group))
 
     def commit(self) -> None:
         """Raises KafkaError; whether the transaction took effect is then known only to the committed offsets.
@@ -912,9 +908,8 @@ def greet(settings: KafkaSettings) -> None:
                 return
             if refusal.final:
                 raise refusal.explained(settings) from refusal.error
-            if not isinstance(
-                refusal.error, KafkaTimeoutError | RequestTimedOutError
-            ):  # who says nothing refuses nothing
+            silent = isinstance(refusal.error, KafkaTimeoutError | RequestTimedOutError)
+            if not silent:  # who says nothing refuses nothing
                 refusals.append(refusal)
         if not refusals:
             break
