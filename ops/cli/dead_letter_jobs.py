@@ -64,7 +64,8 @@ def replay(
     """
     from common.runtime.exits import ExitCode
     from common.runtime.faults import Faults
-    from ops.cli.output import escape, print_json
+    from common.terminal import escape
+    from ops.cli.output import print_json
     from ops.dead_letters.filters import replayable
     from ops.dead_letters.replay import Replay, ReplayRequest
     from ops.dead_letters.what_if import bounds_in_force

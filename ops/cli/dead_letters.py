@@ -232,7 +232,7 @@ def _save(found: "FoundLetter", common: "CommonSettings", folder: Path) -> None:
 
 def _print_lines(found: "Iterable[FoundLetter]") -> None:
     """One line per dead letter as it is read: a table would have to hold all of them first."""
-    from ops.cli.output import escape
+    from common.terminal import escape
 
     count = 0
     for each in found:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from common.terminal import escape
 from ops.cli.options import SettingsOptions, json_option, settings_options
-from ops.cli.output import escape, print_json
+from ops.cli.output import print_json
 from ops.cli.stopping import stop_signals
 
 if TYPE_CHECKING:

@@ -93,7 +93,8 @@ def check(settings: SettingsOptions, *, as_json: bool) -> int:
     from common.models.weights import find_weights
     from common.runtime.errors import ConfigurationError
     from common.runtime.exits import ExitCode
-    from ops.cli.output import escape, print_json
+    from common.terminal import escape
+    from ops.cli.output import print_json
     from ops.models.needs import needs_of, sources_of
 
     common = settings.layers().common()
@@ -153,7 +154,7 @@ def _of_roles(common: "CommonSettings", roles: tuple[str, ...]) -> "list[Need]":
 
 
 def _say(line: str) -> None:
-    from ops.cli.output import escape
+    from common.terminal import escape
 
     click.echo(escape(line), err=True)
 

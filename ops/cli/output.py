@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["console", "escape", "print_json", "print_table", "table_of"]
-
 WIDTH_WITHOUT_TERMINAL = 160
 
 

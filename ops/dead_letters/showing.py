@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from common.blobs import Blobs
-from ops.cli.output import escape
+from common.terminal import escape
 from ops.dead_letters.reading import FoundLetter
 from schemas.dead_letters import DeadLetter, input_headers
 from schemas.images import ImageRef

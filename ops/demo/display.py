@@ -4,7 +4,8 @@ import sys
 import time
 from typing import Any, Protocol
 
-from ops.cli.output import console, escape
+from common.terminal import escape
+from ops.cli.output import console
 from ops.status import StreamStatus
 from schemas.topics import ROUTES
 

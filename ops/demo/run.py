@@ -9,8 +9,8 @@ from pathlib import Path
 
 from common.blobs import Blobs
 from common.settings import Layers
+from common.terminal import escape
 from ops.cli.options import SettingsOptions
-from ops.cli.output import escape
 from ops.dataset.card import write_card
 from ops.demo.configuration import DemoSettings, demo_settings, on_broker, write_settings
 from ops.demo.display import display, say

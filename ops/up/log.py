@@ -7,7 +7,7 @@ from typing import IO
 
 import click
 
-from ops.cli.output import escape
+from common.terminal import escape
 from ops.workers import WORKERS
 
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_red")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.cli.output import escape, print_table
+from common.terminal import escape
+from ops.cli.output import print_table
 
 
 @given(st.text())
