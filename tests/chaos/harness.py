@@ -23,6 +23,9 @@ from tests.chaos.plan import Leg
 from tests.chaos.stream import ChaosStream, UnsettledError, settings
 from tests.conftest import stopped_at_the_end
 
+CONTROL = "control"
+"""The captions of the round without a fault."""
+
 READABLE_S = 15.0
 """How long the last outcomes may take to be readable: a commit returns before its markers are written."""
 
@@ -165,10 +168,6 @@ class Patient:
             if member.worker != INGEST:  # which takes that signal for an end
                 member.send(signal.SIGUSR1)
         time.sleep(STACKS_S)
-
-
-CONTROL = "control"
-"""The captions of the round without a fault."""
 
 
 class Harness:

@@ -1,5 +1,6 @@
 """Records, headers, counters and dead letters, as a topic or a consumer group gives them."""
 
+import json
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -95,8 +96,6 @@ def counting(_: Path, __: ExitStack) -> Case:
     """The metadata of committed offsets: counters, or ValueError."""
 
     def case(random: Random) -> None:
-        import json
-
         if random.random() < 0.5:
             text = broken_text(random, METADATA)[:4_096]
         else:

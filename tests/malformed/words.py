@@ -1,8 +1,8 @@
 """What people write: settings in files, variables and flags, conditions, times, and whole command lines."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib import resources
 from io import StringIO
 from pathlib import Path
@@ -207,23 +207,19 @@ def _load(environ: Mapping[str, str], file: Path | None, flags: Sequence[str], p
         one_line(str(error), AS_LONG_AS_GIVEN)
 
 
-class _at_home:  # noqa: N801
+@contextmanager
+def _at_home(folder: Path, environ: Mapping[str, str]) -> Iterator[None]:
     """In a folder, with an environment."""
-
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
-        self._folder = folder
-        self._environ = environ
-
-    def __enter__(self) -> None:
-        self._before = Path.cwd(), dict(os.environ)
-        os.chdir(self._folder)
+    folder_before, environ_before = Path.cwd(), dict(os.environ)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environ)
+    try:
+        yield
+    finally:
+        os.chdir(folder_before)
         os.environ.clear()
-        os.environ.update(self._environ)
-
-    def __exit__(self, *_: object) -> None:
-        os.chdir(self._before[0])
-        os.environ.clear()
-        os.environ.update(self._before[1])
+        os.environ.update(environ_before)
 
 
 AREAS = (
