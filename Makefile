@@ -13,12 +13,13 @@ help:  ## Show this.
 demo: $(VENV)/.local  ## Run the whole stream here on a few hundred captions.
 	$(BIN)/imgdiff demo $(ARGS)
 
+# Tests of processes wait half of their time: three at once keep two cores busy.
 test: lint  ## Lint, types, import contracts, and all tests but the long ones.
 	$(BIN)/pytest -q -n 2 -m 'not long' --dist loadfile tests/schemas tests/common tests/workers tests/ops tests/malformed tests/parity
-	$(BIN)/pytest -q -n 2 -m 'not long' --dist worksteal tests/chaos tests/integration
+	$(BIN)/pytest -q -n 3 -m 'not long' --dist worksteal tests/chaos tests/integration
 
 test-long: $(VENV)/.dev  ## The tests that take long.
-	$(BIN)/pytest -q -n 2 -m long tests
+	$(BIN)/pytest -q -n 2 -m long --dist worksteal tests
 
 chaos: $(VENV)/.dev  ## Try faults on running streams, and see whether anything is lost or doubled: docs/chaos.md.
 	$(BIN)/python -m tests.chaos $(ARGS)

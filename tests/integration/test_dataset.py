@@ -106,14 +106,8 @@ def test_samples_become_rows_and_what_is_none_says_why(stream: Stream) -> None:
     assert list(Storage(dataset.url, dataset.options, "dataset.url").files("pending")) == []
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        Step.AFTER_SEAL,
-        pytest.param(Step.AFTER_COMMIT, marks=pytest.mark.long),
-        pytest.param(Step.AFTER_MOVE, marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("step", [Step.AFTER_SEAL, Step.AFTER_COMMIT, Step.AFTER_MOVE])
 def test_killed_at_its_own_steps(stream: Stream, step: Step) -> None:
     produce(stream)
     first = stream.start(SINK, IMGDIFF_FAULT=f"dataset:{step}:2:SIGKILL")

@@ -85,7 +85,10 @@ def test_a_busy_endpoint_and_its_nonsense_cost_no_other_record(stream: Stream) -
     assert "HTTP Request" not in worker.log
 
 
-@pytest.mark.parametrize(("answer", "option"), [(fails(401), "api_key"), (fails(404, "no such model"), "model")])
+@pytest.mark.parametrize(
+    ("answer", "option"),
+    [(fails(401), "api_key"), pytest.param(fails(404, "no such model"), "model", marks=pytest.mark.long)],
+)
 def test_a_refusal_ends_the_worker_and_no_record(stream: Stream, answer: Answer, option: str) -> None:
     stream.produce_captions([CAPTION] * 4)
     with ScriptedEndpoint(lambda _: EDITED, first=answer) as server:

@@ -221,6 +221,7 @@ def test_no_name_from_a_record_becomes_a_path(
     assert harmless(capsys.readouterr().out)
 
 
+@pytest.mark.long
 def test_a_record_whose_picture_is_a_path_is_refused_by_its_worker(stream: Stream) -> None:
     """And names with slashes and NUL pass through a worker, as names."""
     fields = {"id": "p", "caption_id": "p", "caption": "A", "edited_caption": "B", "trail": []}

@@ -13,6 +13,7 @@ LONG_BATCH_S = 60.0
 """So long that nobody who waits for it can be taken for somebody who is only slow."""
 
 
+@pytest.mark.long
 def test_without_a_drain_budget_a_newcomer_works_at_once(stream: Stream) -> None:
     notes = stream.folder / "journal"
     stream.produce_captions(["a dog"] * 64)

@@ -292,6 +292,7 @@ def test_a_transaction_that_hangs_ends_the_process(stream: Stream, harness: Harn
         assert harness.end_of(worker) is ExitCode.OTHER
 
 
+@pytest.mark.long
 def test_while_the_broker_is_away_a_transaction_may_hang_as_long_as_the_broker_may_be_away(
     stream: Stream, harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
