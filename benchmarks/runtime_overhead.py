@@ -26,15 +26,9 @@ from uuid import uuid4
 import click
 
 from common.blobs import Blobs
-from common.kafka import (
-    LINGER_MS,
-    PRODUCER_BATCH_BYTES,
-    Admin,
-    Message,
-    Partition,
-    TransactionalProducer,
-    client_config,
-)
+from common.kafka import Admin, Message, Partition, TransactionalProducer
+from common.kafka.client import client_config
+from common.kafka.producer import BATCH_BYTES, LINGER_MS
 from common.runtime.delivery import child_traceparent
 from common.runtime.main import run_worker
 from common.runtime.spec import WorkerSpec
@@ -125,7 +119,7 @@ def bare_loop(settings: CommonSettings, records: int) -> None:
     )
     producer = KafkaProducer(
         transactional_id=f"{settings.prefix}.bare",
-        batch_size=PRODUCER_BATCH_BYTES,
+        batch_size=BATCH_BYTES,
         linger_ms=LINGER_MS,
         **client_config(settings.kafka),
     )

@@ -46,7 +46,7 @@ class KnowsNothing(ReadsNothing):
 
 
 def test_a_topic_that_is_not_known_yet_is_no_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.kafka.KafkaConsumer", KnowsNothing)
+    monkeypatch.setattr("common.kafka.consumer.KafkaConsumer", KnowsNothing)
     listener: Any = None
     with pytest.raises(KafkaError, match=r"imgdiff\.captions"):
         GroupConsumer(
@@ -55,7 +55,7 @@ def test_a_topic_that_is_not_known_yet_is_no_wrong_setting(monkeypatch: pytest.M
 
 
 def test_a_codec_that_is_not_installed_is_a_clear_error_not_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.kafka.KafkaConsumer", ReadsNothing)
+    monkeypatch.setattr("common.kafka.consumer.KafkaConsumer", ReadsNothing)
     listener: Any = None
     consumer = GroupConsumer(
         KafkaSettings(), group="g", instance="i", topic="imgdiff.captions", session_timeout_s=6, listener=listener

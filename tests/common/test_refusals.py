@@ -7,8 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from common import kafka
-from common.kafka import greet
+from common.kafka import greet, greeting
 from common.runtime.errors import BrokerUnreachableError
 from common.settings import KafkaSettings
 
@@ -35,8 +34,8 @@ def listener(*, hangs_up: bool) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.kafka.GREETING_TIMEOUT_S", 0.5)
-    monkeypatch.setattr("common.kafka.GREETING_PAUSE_S", 0.01)
+    monkeypatch.setattr("common.kafka.greeting.GREETING_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("common.kafka.greeting.GREETING_PAUSE_S", 0.01)
 
 
 @pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])
@@ -49,8 +48,8 @@ def test_a_broker_that_is_on_its_way_is_no_wrong_setting(protocol: str, hangs_up
 
 def test_who_says_nothing_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    once = kafka._refusal
-    monkeypatch.setattr(kafka, "_refusal", lambda settings, server: asked.append(server) or once(settings, server))
+    once = greeting._refusal
+    monkeypatch.setattr(greeting, "_refusal", lambda settings, server: asked.append(server) or once(settings, server))
     with listener(hangs_up=False) as server, pytest.raises(BrokerUnreachableError):
         greet(KafkaSettings(bootstrap_servers=server))
     assert asked == [server]

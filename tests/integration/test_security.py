@@ -206,7 +206,7 @@ def kafka_of(environ: dict[str, str]) -> KafkaSettings:
 def test_what_the_cluster_refuses_is_told_by_the_setting_to_look_at(
     secured: SecuredBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.kafka.GREETING_PAUSE_S", 0.05)
+    monkeypatch.setattr("common.kafka.greeting.GREETING_PAUSE_S", 0.05)
     for what, (environ, expected) in refusals(secured).items():
         with pytest.raises(ConfigurationError, match=f"^setting `kafka.*{expected}") as caught:
             greet(kafka_of(environ))

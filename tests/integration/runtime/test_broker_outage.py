@@ -8,8 +8,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from kafka.errors import KafkaTimeoutError
 
-from common.kafka import KafkaTimeoutError
 from ops.broker.local import LocalBroker
 from schemas.topics import EDITS
 from tests.conftest import JARS, stopped_at_the_end
