@@ -73,10 +73,13 @@ def test_readers_first_and_nobody_notices(stream: Stream) -> None:
     stream.settle("edits", "captions")
     readers.append(start(stream, "reader", 2))  # while the others are at work
     assert readers[0].stop() == 0, readers[0].log
-    produce(stream, 40, 20)
+    produce(stream, 40, 10)
     stream.settle("edits", "captions")
     readers.append(start(stream, "reader", 2))
     assert readers[1].stop() == 0, readers[1].log
+    produce(stream, 50, 10)  # old ones, and nobody is left to read them but new readers
+    stream.settle("edits", "captions")
+    stream.settle("pairs", "edits")
     new_writer = start(stream, "writer", 2)
     assert writer.stop() == 0, writer.log
     produce(stream, 60, 40)
