@@ -126,24 +126,17 @@ class DeadLetter:
         """
 
         # All at once: a header looked for one by one costs more than all that is in them.
-        found = dict(headers)
-
-        def optional(name: str) -> str | None:
-            value = found.get(name)
-            try:
-                return None if value is None else value.decode()
-            except UnicodeDecodeError:
-                return None
+        found = {name: _text(value) for name, value in headers if name.startswith(PREFIX)}
 
         def text(name: str) -> str:
-            value = optional(name)
+            value = found.get(name)
             if value is None:
                 raise ValueError(f"no `{name}` header: not a dead letter of this stream")
             return value
 
         source, _, timestamp = text(SOURCE).rpartition("/")
-        error_class = optional(ERROR_CLASS)
-        candidates = optional(CANDIDATES) if with_candidates else None
+        error_class = found.get(ERROR_CLASS)
+        candidates = found.get(CANDIDATES) if with_candidates else None
         try:
             return cls(
                 kind=DeadLetterKind(text(KIND)),
@@ -154,19 +147,26 @@ class DeadLetter:
                 settings_digest=text(SETTINGS),
                 attempt=int(text(ATTEMPT)),
                 failed_at=float(text(FAILED_AT)),
-                detail=optional(DETAIL) or "",
+                detail=found.get(DETAIL) or "",
                 scores=_ScoresModel.model_validate_json(text(SCORES)).root,
                 candidates=_CandidatesModel.model_validate_json(candidates).root if candidates else (),
                 error=None
                 if error_class is None
                 else ErrorInfo(
                     class_name=error_class,
-                    message=optional(ERROR_MESSAGE) or "",
-                    traceback=optional(ERROR_TRACEBACK) or "",
+                    message=found.get(ERROR_MESSAGE) or "",
+                    traceback=found.get(ERROR_TRACEBACK) or "",
                 ),
             )
         except ValueError as error:
             raise ValueError(f"dead-letter headers are broken: {error}") from error
+
+
+def _text(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def input_headers(headers: Headers) -> list[tuple[str, bytes]]:

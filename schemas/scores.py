@@ -6,22 +6,21 @@ Scores and bounds are compared as float32, because the models compute in float32
 
 import math
 import struct
-from functools import lru_cache
 from typing import Self
 
 from pydantic import model_validator
 
 from schemas.base import Frozen
 
+_FLOAT32 = struct.Struct("f")
 
-@lru_cache(maxsize=4_096)
+
 def float32(value: float) -> float:
     """The nearest float32, as a Python float; infinity for what lies beyond all of them."""
     try:
-        packed = struct.pack("f", value)
+        nearest: float = _FLOAT32.unpack(_FLOAT32.pack(value))[0]
     except OverflowError:
         return math.copysign(math.inf, value)
-    nearest: float = struct.unpack("f", packed)[0]
     return nearest
 
 
@@ -41,16 +40,27 @@ class Bounds(Frozen):
 
     def above(self, value: float) -> bool:
         """Whether the window lies above the value."""
-        if self.low is None:
-            return False
-        found, bound = float32(value), float32(self.low)
-        return found < bound or (found == bound and not self.low_inclusive)
+        return self._above(float32(value))
 
     def below(self, value: float) -> bool:
         """Whether the window lies below the value."""
+        return self._below(float32(value))
+
+    def holds(self, value: float) -> bool:
+        """Whether the value lies in the window."""
+        found = float32(value)
+        return not (self._above(found) or self._below(found))
+
+    def _above(self, found: float) -> bool:
+        if self.low is None:
+            return False
+        bound = float32(self.low)
+        return found < bound or (found == bound and not self.low_inclusive)
+
+    def _below(self, found: float) -> bool:
         if self.high is None:
             return False
-        found, bound = float32(value), float32(self.high)
+        bound = float32(self.high)
         return found > bound or (found == bound and not self.high_inclusive)
 
     def measure(self, value: float) -> "Score":
@@ -77,7 +87,7 @@ class Score(Frozen):
     @property
     def passes(self) -> bool:
         """Whether the value lies in the window."""
-        return not (self.too_low or self.too_high)
+        return self.bounds.holds(self.value)
 
 
 Scores = dict[str, Score]
