@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# What it may take is asserted there.
+ALONE := tests/integration/test_many_dead_letters.py
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long chaos lint audit docs clean
 
@@ -19,7 +22,8 @@ test: lint  ## Lint, types, import contracts, and all tests but the long ones.
 	$(BIN)/pytest -q -n 3 -m 'not long' --dist worksteal tests/chaos tests/integration
 
 test-long: $(VENV)/.dev  ## The tests that take long.
-	$(BIN)/pytest -q -n 2 -m long --dist worksteal tests
+	$(BIN)/pytest -q -m long $(ALONE)
+	$(BIN)/pytest -q -n 2 -m long --dist worksteal $(ALONE:%=--ignore=%) tests
 
 chaos: $(VENV)/.dev  ## Try faults on running streams, and see whether anything is lost or doubled: docs/chaos.md.
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -15,9 +15,10 @@ from common.kafka.consumer import GroupConsumer, RebalanceListener
 from common.kafka.greeting import greet
 from common.kafka.producer import TransactionalProducer
 from common.kafka.reading import read_to_end
-from common.kafka.values import Committed, ConsumedRecord, Fetched, Membership, Message, Partition
+from common.kafka.values import EVERYTHING, Committed, ConsumedRecord, Fetched, Membership, Message, Partition, Share
 
 __all__ = [
+    "EVERYTHING",
     "Admin",
     "CommitFailedError",
     "Committed",
@@ -31,6 +32,7 @@ __all__ = [
     "Partition",
     "ProducerFencedError",
     "RebalanceListener",
+    "Share",
     "TopicConfig",
     "TransactionalProducer",
     "greet",

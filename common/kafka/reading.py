@@ -17,7 +17,7 @@ from common.kafka.client import (
     user_of,
 )
 from common.kafka.greeting import greet
-from common.kafka.values import ConsumedRecord, Partition
+from common.kafka.values import EVERYTHING, ConsumedRecord, Partition, Share
 from common.runtime.errors import ConfigurationError
 from common.settings import KafkaSettings
 
@@ -31,14 +31,15 @@ def read_to_end(
     start: Mapping[Partition, int] | None = None,
     ends: Mapping[Partition, int] | None = None,
     behind_open: bool = False,
+    share: Share = EVERYTHING,
 ) -> Iterator[ConsumedRecord]:
     """The records of whole topics up to where they end now, topic by topic as given, partition by partition in offset
     order.
 
-    Belongs to no group. `start` gives offsets to begin at, else the log's start; `ends` gives offsets to end before,
-    else the log's end. Records that were committed behind a transaction that is still open are left out, unless
-    `behind_open` asks to wait for its end. Raises KafkaTimeoutError when nothing comes for `silence_s` although the end
-    was not reached.
+    Belongs to no group. `share` says which partitions. `start` gives offsets to begin at, else the log's start; `ends`
+    gives offsets to end before, else the log's end. Records that were committed behind a transaction that is still open
+    are left out, unless `behind_open` asks to wait for its end. Raises KafkaTimeoutError when nothing comes for
+    `silence_s` although the end was not reached.
     """
     greet(settings)
     consumer = KafkaConsumer(
@@ -58,7 +59,9 @@ def read_to_end(
                 raise ConfigurationError(
                     f"topic {topic} does not exist{unseen}: create the topics with `imgdiff topics create`"
                 )
-            partitions = [Partition(topic, index) for index in sorted(indexes)]
+            partitions = [each for index in sorted(indexes) if (each := Partition(topic, index)) in share]
+            if not partitions:
+                continue
             # Asked for all at once: most partitions are empty, and each question is a way to the broker and back.
             begins = consumer.beginning_offsets([topic_partition(partition) for partition in partitions])
             last = _log_ends(settings, partitions) if behind_open else _stable_ends(consumer, partitions)

@@ -18,6 +18,20 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """Every `of`-th partition of each topic, beginning with number `index`: as it stands, all of them."""
+
+    index: int = 0
+    of: int = 1
+
+    def __contains__(self, partition: Partition) -> bool:
+        return partition.index % self.of == self.index
+
+
+EVERYTHING = Share()
+
+
+@dataclass(frozen=True, slots=True)
 class ConsumedRecord:
     """A record as it lies in the log. `timestamp` is in seconds since the epoch."""
 

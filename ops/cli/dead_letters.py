@@ -112,12 +112,9 @@ def stats(settings: SettingsOptions, *, chosen: FilterOptions, as_json: bool) ->
     parts from min to max.
     """
     from ops.cli.output import print_json
-    from ops.dead_letters.reading import find_letters
-    from ops.dead_letters.statistics import Statistics
+    from ops.dead_letters.statistics import statistics_of
 
-    counted = Statistics()
-    for found in find_letters(settings.layers().common(), chosen.filter(), with_candidates=False):
-        counted.add(found)
+    counted = statistics_of(settings.layers().common(), chosen.filter())
     if as_json:
         print_json(counted.to_json())
     else:
@@ -192,7 +189,7 @@ def _print_statistics(counted: "Statistics") -> None:
                     ),
                     window(score.bounds),
                 ]
-                for (stage, name), score in counted.scores.items()
+                for stage, name, score in counted.spreads()
             ],
         )
 

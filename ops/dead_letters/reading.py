@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from common.kafka import Admin, ConsumedRecord, Partition, read_to_end
+from common.kafka import EVERYTHING, Admin, ConsumedRecord, Partition, Share, read_to_end
 from common.settings import CommonSettings
 from ops.dead_letters.filters import Filter
 from ops.dead_letters.records import record_of
@@ -90,14 +90,17 @@ class FoundLetter:
             return None
 
 
-def find_letters(settings: CommonSettings, wanted: Filter, *, with_candidates: bool = True) -> Iterator[FoundLetter]:
-    """The wanted dead letters, topic by topic in the order of the stream, and in each by partition and offset.
+def find_letters(
+    settings: CommonSettings, wanted: Filter, *, with_candidates: bool = True, share: Share = EVERYTHING
+) -> Iterator[FoundLetter]:
+    """The wanted dead letters of a share of the partitions, topic by topic in the order of the stream, and in each by
+    partition and offset.
 
     Raises ConfigurationError when a topic does not exist.
     """
     names = Names(settings.prefix)
     for topic in wanted.topics():
-        for record in read_to_end(settings.kafka, [names.topic(topic)]):
+        for record in read_to_end(settings.kafka, [names.topic(topic)], share=share):
             found = found_letter(topic, record, with_candidates=with_candidates)
             if wanted.wants(found.letter, record.key):
                 yield found

@@ -2,12 +2,18 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from ops.dead_letters.reading import FoundLetter
+from common.kafka import Share
+from common.settings import CommonSettings
+from ops.dead_letters.filters import STAGES, Filter
+from ops.dead_letters.reading import FoundLetter, find_letters
+from ops.dead_letters.sharing import of_shares
 from schemas.scores import Bounds, Score
+from schemas.topics import Names
 
 MAX_GROUPS = 1_000
 """Kinds of dead letters that are told apart, and names of scores. Both are few, unless somebody else writes there."""
@@ -36,6 +42,15 @@ class Spread:
         if len(self._buckets) > MAX_BUCKETS:
             self._coarsen()
 
+    def merge(self, other: "Spread") -> None:
+        """Take in what another one has counted."""
+        self.count += other.count
+        self.least = min(self.least, other.least)
+        self.most = max(self.most, other.most)
+        self._digits = min(self._digits, other._digits)
+        self._round_again(self._buckets + other._buckets)
+        self._coarsen()
+
     def quantile(self, share: float) -> float:
         """The value that `share` of all values lie at or below. Raises ValueError where there is none."""
         if not self.count:
@@ -61,9 +76,12 @@ class Spread:
     def _coarsen(self) -> None:
         while len(self._buckets) > MAX_BUCKETS and self._digits > 1:
             self._digits -= 1
-            finer, self._buckets = self._buckets, Counter()
-            for kept, count in finer.items():
-                self._buckets[self._rounded(kept)] += count
+            self._round_again(self._buckets)
+
+    def _round_again(self, finer: Counter[float]) -> None:
+        self._buckets = Counter()
+        for kept, count in finer.items():
+            self._buckets[self._rounded(kept)] += count
 
     def _rounded(self, value: float) -> float:
         return float(f"{value:.{self._digits}g}")
@@ -83,6 +101,13 @@ class ScoreStatistics:
         self.spread.add(score.value)
         self.too_low += score.too_low
         self.too_high += score.too_high
+
+    def merge(self, other: "ScoreStatistics") -> None:
+        """Take in what another one has counted, after this one."""
+        self.bounds = other.bounds
+        self.spread.merge(other.spread)
+        self.too_low += other.too_low
+        self.too_high += other.too_high
 
     def to_json(self) -> dict[str, Any]:
         spread = self.spread
@@ -116,10 +141,7 @@ class Statistics:
         self.scores: dict[tuple[str, str], ScoreStatistics] = {}
 
     def add(self, found: FoundLetter) -> None:
-        group = _group(found)
-        if group not in self.groups and len(self.groups) >= MAX_GROUPS:
-            group = Group(found.stage, group.kind, OTHERS, "")
-        self.groups[group] += 1
+        self._count(_group(found), 1)
         for name, score in found.letter.scores.items() if found.letter else ():
             key = (found.stage, name)
             known = self.scores.get(key)
@@ -129,16 +151,33 @@ class Statistics:
                 known = self.scores[key] = ScoreStatistics(score.bounds)
             known.add(score)
 
+    def merge(self, other: "Statistics") -> None:
+        """Take in what another one has counted, after this one."""
+        for group, count in other.groups.items():
+            self._count(group, count)
+        for key, theirs in other.scores.items():
+            if key in self.scores:
+                self.scores[key].merge(theirs)
+            elif len(self.scores) < MAX_GROUPS:
+                self.scores[key] = theirs
+
+    def _count(self, group: Group, count: int) -> None:
+        if group not in self.groups and len(self.groups) >= MAX_GROUPS:
+            group = Group(group.stage, group.kind, OTHERS, "")
+        self.groups[group] += count
+
     @property
     def count(self) -> int:
         return self.groups.total()
 
     def counts(self) -> Sequence[tuple[Group, int]]:
-        """The most frequent first, stage by stage as they first came."""
-        stages: Mapping[str, int] = {
-            stage: place for place, stage in enumerate(dict.fromkeys(group.stage for group in self.groups))
-        }
-        return sorted(self.groups.items(), key=lambda item: (stages[item[0].stage], -item[1], item[0]))
+        """The most frequent first, stage by stage in the order of the stream."""
+        return sorted(self.groups.items(), key=lambda item: (STAGES.index(item[0].stage), -item[1], item[0]))
+
+    def spreads(self) -> Sequence[tuple[str, str, ScoreStatistics]]:
+        """Stage, name and statistics of each score, stage by stage in the order of the stream."""
+        found = [(stage, name, each) for (stage, name), each in self.scores.items()]
+        return sorted(found, key=lambda item: STAGES.index(item[0]))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -154,10 +193,26 @@ class Statistics:
                 for group, count in self.counts()
             ],
             "scores": [
-                {"stage": stage, "score": name, **statistics.to_json()}
-                for (stage, name), statistics in self.scores.items()
+                {"stage": stage, "score": name, **statistics.to_json()} for stage, name, statistics in self.spreads()
             ],
         }
+
+
+def statistics_of(common: CommonSettings, wanted: Filter) -> Statistics:
+    """Of the wanted dead letters. Raises ConfigurationError when a topic does not exist."""
+    names = Names(common.prefix)
+    topics = [names.topic(topic) for topic in wanted.topics()]
+    whole = Statistics()
+    for part in of_shares(common, topics, partial(_of_share, common, wanted)):
+        whole.merge(part)
+    return whole
+
+
+def _of_share(common: CommonSettings, wanted: Filter, share: Share) -> Statistics:
+    counted = Statistics()
+    for found in find_letters(common, wanted, with_candidates=False, share=share):
+        counted.add(found)
+    return counted
 
 
 def _group(found: FoundLetter) -> Group:

@@ -5,21 +5,23 @@ A filter that was never reached, because one before it said no, has left no scor
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 from pydantic import ValidationError
 
-from common.kafka import ConsumedRecord, read_to_end
+from common.kafka import ConsumedRecord, Share, read_to_end
 from common.settings import CommonSettings, Layers, section_of
 from ops.dead_letters.filters import Filter
 from ops.dead_letters.reading import find_letters
+from ops.dead_letters.sharing import of_shares
 from ops.workers import spec_of
 from schemas import codec, headers
 from schemas.dead_letters import ATTEMPT, DeadLetter, DeadLetterKind
 from schemas.invalid import InvalidRecord
 from schemas.scores import Bounds, Score, Scores
-from schemas.topics import ROUTES, Names, Route
+from schemas.topics import ROUTES, Names
 from schemas.trail import Candidate, TrailStep
 
 FILTERING = tuple(route.worker for route in ROUTES if route.writes)
@@ -50,11 +52,12 @@ def would_pass(letter: DeadLetter, bounds: Mapping[str, Bounds]) -> bool:
     Where the stage weighed several things inside one input, one of them has to. What was turned away for something else
     than a score stays turned away.
     """
-    return letter.kind is DeadLetterKind.REJECTED and any(
-        # In this order: under bounds that are much like the old ones, hardly any passes.
-        _passes(scores, bounds) and _decided(scores)
-        for scores in (letter.scores, *_weighed(letter.scores, letter.candidates))
-    )
+    if letter.kind is not DeadLetterKind.REJECTED:
+        return False
+    # In this order: under bounds that are much like the old ones, hardly any passes.
+    if _pass(letter.scores, bounds) and _decided(letter.scores):
+        return True
+    return _another_passes(letter.scores, letter.candidates, bounds)
 
 
 @dataclass(slots=True)
@@ -83,7 +86,7 @@ class StageVerdicts:
         self.rejected += 1
         self.would_pass += would_pass(letter, self.bounds)
         for name, score in letter.scores.items():
-            if not score.passes and self._now(name, score):
+            if not score.passes and _passes(name, score, self.bounds):
                 self._of(name).rejected_would_pass += 1
 
     def accept(self, steps: Sequence[TrailStep]) -> None:
@@ -91,13 +94,22 @@ class StageVerdicts:
         self.passed += 1
         for step in steps:
             for name, score in step.scores.items():
-                if score.passes and not self._now(name, score):
+                if score.passes and not _passes(name, score, self.bounds):
                     self._of(name).passed_would_not += 1
         self.would_not += not any(
-            _passes(step.scores, self.bounds)
-            or any(_decided(one) and _passes(one, self.bounds) for one in _weighed(step.scores, step.dropped))
-            for step in steps
+            _pass(step.scores, self.bounds) or _another_passes(step.scores, step.dropped, self.bounds) for step in steps
         )
+
+    def merge(self, other: "StageVerdicts") -> None:
+        """Take in what was counted elsewhere under the same bounds."""
+        self.rejected += other.rejected
+        self.would_pass += other.would_pass
+        self.passed += other.passed
+        self.would_not += other.would_not
+        for name, theirs in other.filters.items():
+            ours = self._of(name)
+            ours.rejected_would_pass += theirs.rejected_would_pass
+            ours.passed_would_not += theirs.passed_would_not
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -116,9 +128,6 @@ class StageVerdicts:
             },
         }
 
-    def _now(self, name: str, score: Score) -> bool:
-        return _passes({name: score}, self.bounds)
-
     def _of(self, name: str) -> FilterVerdicts:
         return self.filters.setdefault(name, FilterVerdicts())
 
@@ -127,25 +136,39 @@ def what_if(layers: Layers, common: CommonSettings, stage: str, wanted: Filter) 
     """What the bounds of these settings would change about one stage: about its dead letters that are `wanted`, and about
     the records behind it that are still in their topic. Raises ConfigurationError."""
     verdicts = StageVerdicts(stage, bounds_in_force(layers, stage))
-    for found in find_letters(common, wanted):
+    topics = [*map(Names(common.prefix).topic, wanted.topics()), _behind(common, stage)]
+    for part in of_shares(common, topics, partial(_of_share, common, wanted, stage, verdicts.bounds)):
+        verdicts.merge(part)
+    return verdicts
+
+
+def _of_share(
+    common: CommonSettings, wanted: Filter, stage: str, bounds: Mapping[str, Bounds], share: Share
+) -> StageVerdicts:
+    verdicts = StageVerdicts(stage, bounds)
+    for found in find_letters(common, wanted, share=share):
         if found.letter is not None and found.letter.kind is DeadLetterKind.REJECTED:
             verdicts.reject(found.letter)
-    [route] = [route for route in ROUTES if route.worker == stage]
-    for steps in _passed(common, route):
+    for steps in _passed(common, stage, share):
         verdicts.accept(steps)
     return verdicts
 
 
-def _passed(common: CommonSettings, route: Route) -> Iterator[Sequence[TrailStep]]:
+def _behind(common: CommonSettings, stage: str) -> str:
+    """The topic that a stage writes, by its full name."""
+    [topic] = [route.writes for route in ROUTES if route.worker == stage and route.writes]
+    return Names(common.prefix).topic(topic)
+
+
+def _passed(common: CommonSettings, stage: str, share: Share) -> Iterator[Sequence[TrailStep]]:
     """For every input that passed: the stage's entries in the trails of its records, which lie one behind the other."""
-    assert route.writes is not None
     made = (
         (record.partition, source, step)
-        for record in read_to_end(common.kafka, [Names(common.prefix).topic(route.writes)])
+        for record in read_to_end(common.kafka, [_behind(common, stage)], share=share)
         # What has been sent again is the same record once more.
         if headers.text_header(record.headers, ATTEMPT) is None
         and (source := headers.text_header(record.headers, headers.SOURCE)) is not None
-        and (step := _step(record, route.worker)) is not None
+        and (step := _step(record, stage)) is not None
     )
     for _, records in groupby(made, key=lambda each: each[:2]):
         yield [step for _, _, step in records]
@@ -161,22 +184,31 @@ def _step(record: ConsumedRecord, stage: str) -> TrailStep | None:
     return step if step is not None and step.stage == stage else None
 
 
-def _weighed(scores: Scores, candidates: Iterable[Candidate]) -> Iterator[Scores]:
-    """All scores of each candidate: its own, and those that the input has and no candidate has of its own."""
+def _another_passes(scores: Scores, candidates: Iterable[Candidate], bounds: Mapping[str, Bounds]) -> bool:
+    """Whether one of the things that were weighed inside an input passes now, which a score had turned away. Each has its
+    own scores, and those that the input has and none of them has of its own.
+    """
     given = [candidate.scores for candidate in candidates if candidate.scores]
     own = {name for each in given for name in each}
     shared = {name: score for name, score in scores.items() if name not in own}
-    return ({**shared, **each} for each in given)
+    if not given or not _pass(shared, bounds):
+        return False
+    return any(_pass(each, bounds) and (_decided(each) or _decided(shared)) for each in given)
 
 
 def _decided(scores: Scores) -> bool:
     """Whether a score was what turned it away."""
-    return any(not score.passes for score in scores.values())
+    return not all(score.passes for score in scores.values())
 
 
-def _passes(scores: Scores, bounds: Mapping[str, Bounds]) -> bool:
-    for name, score in scores.items():
-        window = bounds.get(name, score.bounds)
-        if window.above(score.value) or window.below(score.value):
+def _pass(scores: Scores, bounds: Mapping[str, Bounds]) -> bool:
+    # No `all` over a generator: that takes twice as long, and this is asked of every score of every record.
+    for name, score in scores.items():  # noqa: SIM110
+        if not _passes(name, score, bounds):
             return False
     return True
+
+
+def _passes(name: str, score: Score, bounds: Mapping[str, Bounds]) -> bool:
+    """Where the settings have no such bounds, those hold that the score was held to."""
+    return bounds.get(name, score.bounds).holds(score.value)

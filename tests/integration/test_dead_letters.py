@@ -1,6 +1,11 @@
 """`imgdiff dead-letters` over real topics."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +14,10 @@ import pytest
 from PIL import Image
 
 from common.blobs import Blobs
-from common.kafka import Message
+from common.kafka import Message, Share
+from common.runtime.errors import TransientError
 from ops.cli.main import main
+from ops.dead_letters import sharing
 from schemas import codec, headers
 from schemas.captions import Caption
 from schemas.dead_letters import DeadLetter, DeadLetterKind, ErrorInfo
@@ -18,7 +25,7 @@ from schemas.headers import SourceCoordinates
 from schemas.pairs import Pair
 from schemas.record import Record
 from schemas.scores import Bounds
-from tests.integration.kit import Stream
+from tests.integration.kit import ROOT, Stream, wait_until
 
 
 @pytest.fixture
@@ -181,6 +188,64 @@ def test_show_asks_for_one_place_or_caption(
     said = capsys.readouterr()
     assert line in said.err
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["stats"], ["what-if", "--stage", "edits"]])
+def test_processes_that_share_the_topics_count_what_one_counts(
+    stream: Stream, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    stream.produce([rejected(stream, number, f"captions/{number % 3}/{number}") for number in range(30)])
+    said = []
+    for worth_it in (sharing.WORTH_IT, 1):
+        monkeypatch.setattr(sharing, "WORTH_IT", worth_it)
+        assert main(["dead-letters", *arguments, "--json"]) == 0
+        said.append(json.loads(capsys.readouterr().out))
+    assert said[1] == said[0]
+
+
+def test_a_killed_process_is_one_line_and_no_count(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream.produce([rejected(stream, number, f"captions/0/{number}") for number in range(3)])
+    monkeypatch.setattr(sharing, "WORTH_IT", 1)
+    with pytest.raises(TransientError, match="was killed"):
+        sharing.of_shares(stream.settings, [stream.names.topic("edits.rejected")], killed)
+
+
+def killed(_: Share) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+COMMAND = """
+import os, sys
+from common.settings import load_layers
+from ops.dead_letters import sharing
+from tests.integration.test_dead_letters import forever
+
+if __name__ == "__main__":
+    sharing.WORTH_IT = 1
+    sharing.of_shares(load_layers(os.environ, None, []).common(), [sys.argv[1]], forever)
+"""
+
+
+@pytest.mark.long
+def test_the_processes_end_with_a_command_that_is_killed(stream: Stream, tmp_path: Path) -> None:
+    stream.produce([rejected(stream, 1, "captions/0/0")])
+    notes = tmp_path / "processes"
+    notes.mkdir()
+    topic = stream.names.topic("edits.rejected")
+    command = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, topic], cwd=ROOT, env={**stream.environ, "NOTES": str(notes)}
+    )
+    try:
+        wait_until("both are at work", lambda: len(list(notes.iterdir())) == sharing.PROCESSES, 60)
+    finally:
+        command.kill()
+        command.wait(10)
+    wait_until("both are gone", lambda: not any(Path("/proc", note.name).exists() for note in notes.iterdir()), 10)
+
+
+def forever(_: Share) -> None:
+    (Path(os.environ["NOTES"]) / str(os.getpid())).touch()
+    time.sleep(600)
 
 
 def test_its_pictures_are_saved(stream: Stream, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

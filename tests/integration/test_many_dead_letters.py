@@ -1,9 +1,9 @@
 """The dead-letter tools over 300,000 records: quick enough, and in bounded memory."""
 
 import json
-import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ PASSED = 100_000
 PARTITIONS = 48
 CHUNK = 5_000
 MAX_SECONDS = 30
-"""Of this process's own work, as far as others leave the machine to it: that they do is not ours to promise."""
+"""Alone on the machine, which is how `make test-long` runs this."""
 MAX_MEGABYTES = 300
 PAIR_SIMILARITY = Bounds(low=0.9, high=0.98)
 NEW_LOW = 0.88
@@ -35,27 +35,44 @@ NEW_LOW = 0.88
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command said and took; memory is that of its largest process."""
+    """What a command said, and what it took with the processes that it started."""
 
     said: Any
-    cpu_s: float
+    wall_s: float
     megabytes: float
 
 
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from ops.cli.main import main
+from ops.dead_letters.sharing import PROCESSES
+
+if __name__ == "__main__":
+    code = main()
+    status = Path("/proc/self/status").read_text().splitlines()
+    own_kb = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+    print(own_kb + PROCESSES * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+    raise SystemExit(code)
+"""
+"""A command that says in the end how many kilobytes it took. It has to be asked itself: what the system tells its parent of
+a child's memory begins with the parent's own."""
+
+
 def command(stream: Stream, *arguments: str) -> Ran:
-    code = "from ops.cli.main import main; raise SystemExit(main())"
-    with (stream.folder / "said.json").open("w+") as said:
-        running = subprocess.Popen(
-            [sys.executable, "-c", code, "dead-letters", *arguments, "--json"],
-            cwd=ROOT,
-            env=stream.environ,
-            stdout=said,
-        )
-        _, status, usage = os.wait4(running.pid, 0)
-        running.returncode = os.waitstatus_to_exitcode(status)
-        assert running.returncode == 0
-        said.seek(0)
-        return Ran(json.load(said), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1_024)
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, "dead-letters", *arguments, "--json"],
+        cwd=ROOT,
+        env=stream.environ,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    wall_s = time.monotonic() - began
+    assert done.returncode == 0, done.stderr
+    return Ran(json.loads(done.stdout), wall_s, int(done.stderr.splitlines()[-1]) / 1_024)
 
 
 def rejected(stream: Stream, number: int, similarity: float, random: Random, value: bytes) -> Message:
@@ -134,6 +151,6 @@ def test_three_hundred_thousand_records_are_counted_and_weighed_in_bounds(stream
     assert verdicts["filters"]["pair_similarity"]["rejected_would_pass"] == verdicts["would_pass"] == gained
     assert verdicts["filters"]["pair_similarity"]["passed_would_not"] == verdicts["would_not"] == lost
     for name, ran in (("stats", stats), ("what-if", what_if)):
-        print(f"{name}: {ran.cpu_s:.1f} s of CPU, {ran.megabytes:.0f} MB")
-        assert ran.cpu_s < MAX_SECONDS
+        print(f"{name}: {ran.wall_s:.1f} s, {ran.megabytes:.0f} MB")
+        assert ran.wall_s < MAX_SECONDS
         assert ran.megabytes < MAX_MEGABYTES

@@ -42,6 +42,39 @@ def test_a_histogram_has_equal_parts() -> None:
     assert sum(spread([-1.7e308, 1.7e308]).histogram()) == 2
 
 
+@given(VALUES, VALUES)
+def test_what_two_have_counted_is_what_one_would_have(first: list[float], second: list[float]) -> None:
+    letters = [replace(REJECTED, scores={"s": Bounds(low=0).measure(value)}) for value in (*first, *second)]
+    found = [found_letter("edits.rejected", raw("p.edits.rejected", letter)) for letter in letters]
+    together, merged, after = Statistics(), Statistics(), Statistics()
+    for each in found:
+        together.add(each)
+    for each in found[: len(first)]:
+        merged.add(each)
+    for each in found[len(first) :]:
+        after.add(each)
+    merged.merge(after)
+    assert merged.to_json() == together.to_json()
+
+
+def test_stages_are_in_the_order_of_the_stream_whichever_came_first() -> None:
+    made, later = Statistics(), Statistics()
+    made.add(found_letter("boxes.rejected", raw("p.boxes.rejected", REJECTED)))
+    later.add(found_letter("edits.rejected", raw("p.edits.rejected", REJECTED)))
+    made.merge(later)
+    assert [group.stage for group, _ in made.counts()] == ["edits", "boxes"]
+    assert [stage for stage, _, _ in made.spreads()] == ["edits", "boxes"]
+
+
+def test_spreads_kept_to_fewer_digits_stay_so_when_merged() -> None:
+    coarse = spread([mantissa * 10.0**exponent for exponent in range(-20, 20) for mantissa in range(1_000, 10_000, 7)])
+    fine = spread([0.12344, 0.12346])
+    fine.merge(coarse)
+    assert fine.count == coarse.count + 2
+    assert len(fine._buckets) <= MAX_BUCKETS
+    assert sum(fine._buckets.values()) == fine.count
+
+
 def test_memory_does_not_grow_with_values_that_lie_far_apart() -> None:
     made = spread([mantissa * 10.0**exponent for exponent in range(-20, 20) for mantissa in range(1_000, 10_000, 7)])
     assert len(made._buckets) <= MAX_BUCKETS
@@ -78,3 +111,9 @@ def test_groups_and_scores_that_somebody_invents_stay_few() -> None:
     assert len(made.scores) == MAX_GROUPS
     assert made.count == MAX_GROUPS + 50
     assert {group.reason: count for group, count in made.counts()}[OTHERS] == 50
+
+    more = Statistics()
+    more.add(found_letter("edits.rejected", raw("p.edits.rejected", replace(REJECTED, reason="one more"))))
+    made.merge(more)
+    assert {group.reason: count for group, count in made.counts()}[OTHERS] == 51
+    assert len(made.scores) == MAX_GROUPS
