@@ -31,12 +31,11 @@ def of_shares(common: CommonSettings, topics: Sequence[str], take: Callable[[Sha
     It has to be picklable, and so does what it returns: where there is much to read, others call it. Raises what it
     raises, and TransientError when one of the others is killed.
     """
-    processes = min(PROCESSES, len(os.sched_getaffinity(0)))
-    if processes == 1 or _records(common, topics) < WORTH_IT:
+    if _records(common, topics) < WORTH_IT:
         return [take(EVERYTHING)]
-    shares = [Share(index, processes) for index in range(processes)]
+    shares = [Share(index, PROCESSES) for index in range(PROCESSES)]
     try:
-        with ProcessPoolExecutor(processes, get_context("spawn"), _end_with_the_command) as pool:
+        with ProcessPoolExecutor(PROCESSES, get_context("spawn"), _end_with_the_command) as pool:
             return list(pool.map(take, shares))
     except BrokenProcessPool as error:
         raise TransientError("a process that read a share of the topics was killed: is there memory enough?") from error
