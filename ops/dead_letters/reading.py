@@ -99,11 +99,11 @@ def find_letters(
     Raises ConfigurationError when a topic does not exist.
     """
     names = Names(settings.prefix)
-    for topic in wanted.topics():
-        for record in read_to_end(settings.kafka, [names.topic(topic)], share=share):
-            found = found_letter(topic, record, with_candidates=with_candidates)
-            if wanted.wants(found.letter, record.key):
-                yield found
+    for record in read_to_end(settings.kafka, [names.topic(topic) for topic in wanted.topics()], share=share):
+        topic = names.plain_topic(record.partition.topic)
+        found = found_letter(topic, record, with_candidates=with_candidates)
+        if wanted.wants(found.letter, record.key):
+            yield found
 
 
 def first_letters(settings: CommonSettings, wanted: Filter, limit: int | None) -> Iterator[FoundLetter]:

@@ -55,7 +55,7 @@ def would_pass(letter: DeadLetter, bounds: Mapping[str, Bounds]) -> bool:
     if letter.kind is not DeadLetterKind.REJECTED:
         return False
     # In this order: under bounds that are much like the old ones, hardly any passes.
-    if _pass(letter.scores, bounds) and _decided(letter.scores):
+    if _all_pass(letter.scores, bounds) and _decided(letter.scores):
         return True
     return _another_passes(letter.scores, letter.candidates, bounds)
 
@@ -97,7 +97,8 @@ class StageVerdicts:
                 if score.passes and not _passes(name, score, self.bounds):
                     self._of(name).passed_would_not += 1
         self.would_not += not any(
-            _pass(step.scores, self.bounds) or _another_passes(step.scores, step.dropped, self.bounds) for step in steps
+            _all_pass(step.scores, self.bounds) or _another_passes(step.scores, step.dropped, self.bounds)
+            for step in steps
         )
 
     def merge(self, other: "StageVerdicts") -> None:
@@ -191,9 +192,9 @@ def _another_passes(scores: Scores, candidates: Iterable[Candidate], bounds: Map
     given = [candidate.scores for candidate in candidates if candidate.scores]
     own = {name for each in given for name in each}
     shared = {name: score for name, score in scores.items() if name not in own}
-    if not given or not _pass(shared, bounds):
+    if not given or not _all_pass(shared, bounds):
         return False
-    return any(_pass(each, bounds) and (_decided(each) or _decided(shared)) for each in given)
+    return any(_all_pass(each, bounds) and (_decided(each) or _decided(shared)) for each in given)
 
 
 def _decided(scores: Scores) -> bool:
@@ -201,7 +202,7 @@ def _decided(scores: Scores) -> bool:
     return not all(score.passes for score in scores.values())
 
 
-def _pass(scores: Scores, bounds: Mapping[str, Bounds]) -> bool:
+def _all_pass(scores: Scores, bounds: Mapping[str, Bounds]) -> bool:
     # No `all` over a generator: that takes twice as long, and this is asked of every score of every record.
     for name, score in scores.items():  # noqa: SIM110
         if not _passes(name, score, bounds):
