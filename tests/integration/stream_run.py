@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.runtime.faults import Step
-from common.settings import load_layers
+from common.settings import load_layers, section_of
 from schemas.counters import Counters
 from schemas.topics import ROUTES, Route
 from tests.integration.kit import Stream, WorkerProcess, wait_until
@@ -43,6 +43,17 @@ STEPS = (
     Step.AFTER_COMMIT,
 )
 """Where every worker is killed, once: a second kill over the same record would be held against that."""
+
+
+SMALL_BATCHES = {f"IMGDIFF_{section_of(route.worker).upper()}__BATCH_SIZE": "6" for route in ROUTES} | {
+    "IMGDIFF_DATASET__BATCH_WAIT_S": "0.5"
+}
+"""So that every worker passes every step several times."""
+
+
+def kill_at(step: Step) -> str:
+    """The fault that kills every worker at the step, once it has got something done."""
+    return ",".join(f"{route.worker}:{step}:2:SIGKILL" for route in ROUTES)
 
 
 def module_of(route: Route) -> str:
@@ -123,10 +134,11 @@ def killed(process: WorkerProcess) -> bool:
 
 def _revived(stream: Stream, workers: Mapping[str, list[WorkerProcess]]) -> bool:
     """Start a killed worker again. Fails when one ended in any other way."""
-    for worker, processes in workers.items():
+    for route in ROUTES:
+        processes = workers[route.worker]
         code = processes[-1].process.poll()
         if code is None:
             continue
         assert code in {-signal.SIGKILL, 0}, processes[-1].log
-        processes.append(stream.start(f"workers.{worker.replace('-', '_')}"))
+        processes.append(stream.start(module_of(route)))
     return True

@@ -12,10 +12,18 @@ from uuid import uuid4
 import pytest
 
 from common.runtime.faults import Step
-from common.settings import section_of
-from schemas.topics import ROUTES
 from tests.integration.kit import Stream, WorkerProcess, wait_until
-from tests.integration.stream_run import CAPTIONS, Result, killed, rows_in, run, shards_of, start_all
+from tests.integration.stream_run import (
+    CAPTIONS,
+    SMALL_BATCHES,
+    Result,
+    kill_at,
+    killed,
+    rows_in,
+    run,
+    shards_of,
+    start_all,
+)
 from tests.integration.test_dataset import ROWS, SMALL, produce, qa_message
 from tests.s3_server import DENIED, SLOW_DOWN, Answer, Environ, Fault, Place, S3Server, always
 
@@ -118,16 +126,12 @@ def test_an_absent_picture_is_the_records_fault_on_s3_too(stream: Stream) -> Non
 STEPS = (Step.BEFORE_STORE, Step.AFTER_OFFSETS, Step.AFTER_SEAL, Step.AFTER_MOVE)
 """Where every worker is killed, once; seal and move are steps of the sink alone."""
 
-BATCHES = {f"IMGDIFF_{section_of(route.worker).upper()}__BATCH_SIZE": "6" for route in ROUTES} | {
-    "IMGDIFF_DATASET__BATCH_WAIT_S": "0.5"
-}
-
 
 @pytest.fixture(scope="module")
 def undisturbed(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Result]:
     """What the same captions give in a folder, when nothing goes wrong."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    stream = Stream(broker, f"test-{uuid4().hex[:12]}", folder, partitions=3, environ=dict(BATCHES)).create()
+    stream = Stream(broker, f"test-{uuid4().hex[:12]}", folder, partitions=3, environ=dict(SMALL_BATCHES)).create()
     stream.produce_captions(CAPTIONS)
     try:
         yield run(stream, start_all(stream))
@@ -139,11 +143,10 @@ def undisturbed(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("step", STEPS)
 def test_every_worker_killed_at_a_step(broker: str, tmp_path: Path, s3: Place, undisturbed: Result, step: Step) -> None:
-    stream = Stream(broker, f"test-{uuid4().hex[:12]}", tmp_path, 3, {**BATCHES, **s3.as_settings()}).create()
+    stream = Stream(broker, f"test-{uuid4().hex[:12]}", tmp_path, 3, {**SMALL_BATCHES, **s3.as_settings()}).create()
     stream.produce_captions(CAPTIONS)
-    fault = ",".join(f"{route.worker}:{step}:2:SIGKILL" for route in ROUTES)
     try:
-        workers = start_all(stream, IMGDIFF_FAULT=fault)
+        workers = start_all(stream, IMGDIFF_FAULT=kill_at(step))
         assert run(stream, workers, timeout_s=200) == undisturbed
         assert all(killed(process) for process in workers["dataset"][:-1])
         assert {signal.SIGKILL.value} == {

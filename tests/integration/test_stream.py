@@ -13,17 +13,21 @@ import pytest
 
 from common.kafka import Message
 from common.runtime.faults import Step
-from common.settings import section_of
 from schemas import headers
 from schemas.headers import text_header
 from schemas.topics import EDITS, PAIRS, ROUTES
 from tests.integration.kit import Stream, wait_until
-from tests.integration.stream_run import CAPTIONS, STEPS, Result, killed, module_of, run, start_all
-
-SMALL_BATCHES = {f"IMGDIFF_{section_of(route.worker).upper()}__BATCH_SIZE": "6" for route in ROUTES} | {
-    "IMGDIFF_DATASET__BATCH_WAIT_S": "0.5"
-}
-"""So that every worker passes every step several times."""
+from tests.integration.stream_run import (
+    CAPTIONS,
+    SMALL_BATCHES,
+    STEPS,
+    Result,
+    kill_at,
+    killed,
+    module_of,
+    run,
+    start_all,
+)
 
 
 @pytest.fixture
@@ -63,9 +67,7 @@ def test_captions_become_samples_and_everything_adds_up(undisturbed: Result) -> 
 @pytest.mark.parametrize("step", STEPS)
 def test_every_worker_killed_at_a_step(stream: Stream, undisturbed: Result, step: Step) -> None:
     stream.produce_captions(CAPTIONS)
-    # The first life gets something done before it ends.
-    fault = ",".join(f"{route.worker}:{step}:2:SIGKILL" for route in ROUTES)
-    workers = start_all(stream, IMGDIFF_FAULT=fault)
+    workers = start_all(stream, IMGDIFF_FAULT=kill_at(step))
     assert run(stream, workers) == undisturbed
     for route in ROUTES:
         assert [killed(process) for process in workers[route.worker]] == [True, False], route.worker
