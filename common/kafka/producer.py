@@ -133,12 +133,13 @@ class TransactionalProducer:
     def _fencing_told(self) -> Iterator[None]:
         """A client that has learned that it was fenced says of every call since only that something went wrong before.
 
-        An epoch that is not valid any more is the same news, on the way of a record.
+        An epoch that is not valid any more is the same news, on the way of a record. The client may have got a new epoch
+        since and have forgotten what was wrong: the broker gives it one as long as the other has not asked a second time.
         """
         try:
             yield
         except KafkaError as error:
-            known = (error, self._settled_error())
+            known = (error, self._settled_error(), *(sent.exception for sent in self._pending if sent.failed()))
             if any(isinstance(one, ProducerFencedError | InvalidProducerEpochError) for one in known):
                 raise ProducerFencedError(f"fenced: {error}") from error
             raise
