@@ -131,10 +131,10 @@ def _scores(statistics: Statistics) -> Iterable[str]:
 
 def _models(statistics: Statistics) -> Iterable[str]:
     rows = [
-        (_plain(model.stage), _plain(model.role), _code(model.id), _code(model.revision))
+        (_plain(model.stage), _plain(model.role), _code(model.id), _code(model.revision), _plain(model.variant))
         for model in sorted(statistics.models, key=repr)
     ]
-    return ["## Models", _table(("stage", "role", "model", "revision"), rows)] if rows else []
+    return ["## Models", _table(("stage", "role", "model", "revision", "ran in"), rows)] if rows else []
 
 
 def _terms(statistics: Statistics) -> Iterable[str]:

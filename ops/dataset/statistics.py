@@ -90,6 +90,7 @@ class ModelName:
     role: str
     id: str
     revision: str
+    variant: str
 
 
 @dataclass(slots=True)

@@ -105,7 +105,8 @@ def _step(step: TrailStep) -> Iterator[str]:
         + ("" if step.seed is None else f", seed {step.seed}")
     )
     for model in step.models:
-        yield f"{INDENT}{escape(model.role)}: {escape(model.id)} {escape(model.revision)}"
+        ran_in = f", {escape(model.variant)}" if model.variant else ""
+        yield f"{INDENT}{escape(model.role)}: {escape(model.id)} {escape(model.revision)}{ran_in}"
     yield from _scores(step.scores, INDENT)
     yield from _candidates(step.dropped, INDENT)
     if step.truth:

@@ -28,7 +28,7 @@ SCORE = pa.struct(
         ("high_inclusive", pa.bool_()),
     ]
 )
-MODEL = pa.struct([("stage", pa.string()), ("role", pa.string()), ("id", pa.string()), ("revision", pa.string())])
+MODEL = pa.struct([(name, pa.string()) for name in ("stage", "role", "id", "revision", "variant")])
 
 GENERATOR = "pairs"
 """The stage whose seed drew the pictures."""
@@ -138,7 +138,7 @@ COLUMNS: Sequence[Column] = (
         "what each filter measured, with the bounds that it had to lie in; null is open",
         _scores,
     ),
-    Column("models", pa.list_(MODEL), "the models that took part, with their revisions", _models),
+    Column("models", pa.list_(MODEL), "the models that took part, and how they ran", _models),
     Column("seed", pa.int64(), "the seed that the pictures were drawn with", _seed),
     Column(
         "trail",

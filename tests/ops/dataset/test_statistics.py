@@ -107,7 +107,7 @@ def test_the_terms_of_the_models_that_took_part_are_said() -> None:
         "me/own",
         "sketch",
     ]
-    models = {ModelName(stage="qa", role="any", id=id, revision="main") for id in ids}
+    models = {ModelName(stage="qa", role="any", id=id, revision="main", variant="") for id in ids}
     text = card_of(Statistics(models=models), "paper", [])
     terms = text.split("## Terms of the models", 1)[1].split("## ", 1)[0]
     assert "no legal advice" in terms

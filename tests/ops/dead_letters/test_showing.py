@@ -32,7 +32,7 @@ def test_a_trail_shows_models_scores_and_what_was_dropped() -> None:
         stage="edits",
         worker_version="0.1.0",
         settings_digest="d",
-        models=(ModelId(role="CaptionEditor", id="sketch", revision="1"),),
+        models=(ModelId(role="CaptionEditor", id="sketch", revision="1", variant="float32"),),
         seed=7,
         batch_size=4,
         seconds=0.25,
@@ -45,7 +45,7 @@ def test_a_trail_shows_models_scores_and_what_was_dropped() -> None:
     value = {"value": codec.encode(edit), "headers": ((headers.SCHEMA, b"edits/1"), *REJECTED.headers())}
     text = "\n".join(show(found_letter("pairs.rejected", raw("p.pairs.rejected", None, **value))))
     assert "passed edits 0.1.0 at 1970-01-01 00:00:00Z, settings d, 4 records in 0.250 s, seed 7" in text
-    assert "  CaptionEditor: sketch 1" in text
+    assert "  CaptionEditor: sketch 1, float32" in text
     assert "  pass words: 3 in (1, inf)" in text
     assert "  dropped reply 2: repeated\n    FAIL words: 0 too low for (1, inf)" in text
 

@@ -23,7 +23,7 @@ TRAIL = (
         stage="pairs",
         worker_version="1",
         settings_digest="1" * 12,
-        models=(ModelId(role="pair_generator", id="sketch", revision="1"),),
+        models=(ModelId(role="pair_generator", id="sketch", revision="1", variant="float32, 2 per batch"),),
         seed=2**62 + 1,
     ),
     TrailStep(

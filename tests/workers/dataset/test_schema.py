@@ -37,7 +37,15 @@ def test_a_row_holds_the_whole_sample() -> None:
     assert (row["first_objects"], row["second_objects"]) == (["dog"], ["cat"])
     assert row["seed"] == 2**62 + 1
     assert (row["source_topic"], row["source_partition"], row["source_offset"]) == ("imgdiff.qa", 3, 120)
-    assert row["models"] == [{"stage": "pairs", "role": "pair_generator", "id": "sketch", "revision": "1"}]
+    assert row["models"] == [
+        {
+            "stage": "pairs",
+            "role": "pair_generator",
+            "id": "sketch",
+            "revision": "1",
+            "variant": "float32, 2 per batch",
+        }
+    ]
     assert row["scores"] == [
         {
             "stage": "boxes",
