@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kafka import KafkaProducer, OffsetAndMetadata
@@ -163,4 +163,8 @@ class TransactionalProducer:
                 raise sent.exception
 
     def close(self, timeout_s: float = 1.0) -> None:
-        self._producer.close(timeout=timeout_s)
+        """Records that have not left yet never do: no transaction would commit them."""
+        # The client would wait for these records and, where they do not leave in time, raise and keep its thread.
+        self._producer._sender.force_close()
+        with suppress(KafkaTimeoutError):
+            self._producer.close(timeout=timeout_s)
