@@ -175,7 +175,7 @@ def test_a_datasets_card_has_no_markup_but_its_own() -> None:
     hostile = f"`<script>alert(1)</script>![x](http://evil)**|{HOSTILE}\n# Owned"
     statistics = Statistics()
     statistics.samples = 1
-    statistics.models.add(ModelName(stage=hostile, role=hostile, id=hostile, revision=hostile))
+    statistics.models.add(ModelName(stage=hostile, role=hostile, id=hostile, revision=hostile, variant=hostile))
     summary = Summary()
     summary.add(1.0)
     statistics.scores[ScoreName(hostile, hostile, 0.0, None)] = summary

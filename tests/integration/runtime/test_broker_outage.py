@@ -115,3 +115,29 @@ def test_a_broker_that_is_away_for_longer_is_given_up_in_one_line(own: Stream, l
         assert worker.wait(120) == 1
         assert "Traceback" not in worker.log
         assert len(worker.lines("ERROR")) == 1
+
+
+@pytest.mark.parametrize("go_away", [stopped, frozen])
+def test_workers_can_be_stopped_while_the_broker_is_away(
+    own: Stream, local: LocalBroker, go_away: Callable[[LocalBroker], Callable[[], None]]
+) -> None:
+    workers = [own.start(PROBE, PROBE_DELAY_S="0.3", IMGDIFF_RUNTIME__DRAIN_BUDGET_S="5"), own.start(SINK)]
+    wait_until("work is under way", lambda: all("assigned" in worker.log for worker in workers), 120)
+    wait_until("work is done", lambda: own.counters("edits").consumed > 100, 60)
+    come_back = go_away(local)
+    time.sleep(2)
+
+    asked = time.monotonic()
+    for worker in workers:
+        worker.send(signal.SIGTERM)
+    ends = [worker.wait(120) for worker in workers]
+    print(f"all ended {time.monotonic() - asked:.1f} s after they were told to")
+    come_back()
+    assert ends == [0, 0]
+    assert not any("Traceback" in worker.log for worker in workers)
+
+    successor = own.start(PROBE)
+    own.settle("edits", "captions", 240)
+    assert own.recount(EDITS).counters == own.counters("edits")
+    assert own.counters("edits").consumed == RECORDS
+    assert successor.stop() == 0
