@@ -297,9 +297,9 @@ def test_a_key_that_is_refused_stops_a_start_but_not_a_run(s3: Place, s3_server:
         for call in (blobs.check, blobs.initialise):
             with pytest.raises(ConfigurationError, match=r"blobs\.url.*Access Denied.*`blobs\.options`"):
                 call()
-        for call in (lambda: blobs.get(sha256), lambda: blobs.put(b"new")):
+        for work in (lambda: blobs.get(sha256), lambda: blobs.put(b"new")):
             with pytest.raises(TransientError, match=r"blobs\.url.*(Access Denied|Forbidden)"):
-                call()
+                work()
     assert blobs.get(sha256) == b"pixels"
 
 

@@ -43,7 +43,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_broker_that_is_on_its_way_is_no_wrong_setting(protocol: str, hangs_up: bool) -> None:
     """A worker waits for it, where a wrong setting would end it for good."""
     with listener(hangs_up=hangs_up) as server, pytest.raises(BrokerUnreachableError, match="does not answer"):
-        greet(KafkaSettings(bootstrap_servers=server, security_protocol=protocol))  # type: ignore[arg-type]
+        greet(KafkaSettings(bootstrap_servers=server, security_protocol=protocol))
 
 
 def test_who_says_nothing_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:

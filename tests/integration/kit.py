@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 from common.blobs import Blobs
@@ -274,6 +275,6 @@ def metric(page: str, name: str, **labels: str) -> float:
     return total
 
 
-def journal(path: Path) -> list[dict[str, str]]:
+def journal(path: Path) -> list[dict[str, Any]]:
     """What the probe worker wrote down of its calls."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

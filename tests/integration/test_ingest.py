@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def ingest(stream: Stream, *paths: Path, section: IngestSettings = SMALL, **opti
     return ingest_files(stream.settings, section, paths, **options)
 
 
-def stop_after(batches: int) -> dict[str, Callable[..., Any]]:
+def stop_after(batches: int) -> dict[str, Any]:
     """Options that stop an ingest in good order after so many batches."""
     reports: list[SourceProgress] = []
     return {"report": reports.append, "stopping": lambda: len(reports) > batches}

@@ -88,10 +88,8 @@ def bed(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     }
     with ExitStack() as ends:
         ends.callback(stream.end)
-        pages, nonsense = (
-            ends.enter_context(ScriptedEndpoint(lambda _: None, **given))
-            for given in ({"model_list": HTML}, {"first": HTML})
-        )
+        pages = ends.enter_context(ScriptedEndpoint(lambda _: None, model_list=HTML))
+        nonsense = ends.enter_context(ScriptedEndpoint(lambda _: None, first=HTML))
         workers = {name: stream.start("workers.boxes", name, **fault) for name, fault in faults.items()}
         for name, server in (("web server", pages), ("nonsense", nonsense)):
             workers[name] = stream.start("workers.edits", name, **endpoint(server.base_url))

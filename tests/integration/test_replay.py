@@ -25,6 +25,7 @@ from schemas import codec, headers
 from schemas.captions import Caption
 from schemas.dead_letters import ATTEMPT, PREFIX, DeadLetter, DeadLetterKind
 from schemas.headers import SourceCoordinates, text_header
+from schemas.replays import ReplayJob
 from schemas.scores import Bounds
 from schemas.topics import EDITS
 from tests.integration.kit import ROOT, Stream, wait_until
@@ -202,12 +203,13 @@ def test_what_can_not_or_must_not_go_is_refused(stream: Stream, capsys: pytest.C
 
 def test_a_second_replay_of_a_stage_ends_the_first(stream: Stream) -> None:
     stream.produce([letter(stream, number) for number in range(12)])
-    first = Replay(stream.settings, request(), rate=3, report=lambda job: job.sent and results.append(run(stream)))
     results: list[ReplayResult] = []
 
-    def run(stream: Stream) -> ReplayResult:
-        return replay(stream, wanted={"reason": "too_long"})
+    def once_it_sends(job: ReplayJob) -> None:
+        if job.sent:
+            results.append(replay(stream, wanted={"reason": "too_long"}))
 
+    first = Replay(stream.settings, request(), rate=3, report=once_it_sends)
     with pytest.raises(FencedError, match="another replay"):
         first.run()
     assert results[0].complete

@@ -3,8 +3,9 @@
 import pytest
 
 from common.runtime.errors import ConfigurationError
+from common.secrets import HIDDEN
 from common.settings import load_layers
-from ops.effective import HIDDEN, EffectiveSetting, effective_settings, section_kinds
+from ops.effective import EffectiveSetting, effective_settings, section_kinds
 
 
 def found(environ: dict[str, str] | None = None, flags: tuple[str, ...] = ()) -> dict[str, EffectiveSetting]:

@@ -116,7 +116,8 @@ def pixels_of(image: Image.Image) -> Rows:
 @torch.no_grad()
 def image_rows(model: CLIPModel, pixels: Sequence[Rows]) -> Rows:
     rows = [model.get_image_features(pixel_values=torch.from_numpy(one)[None]).pooler_output for one in pixels]
-    return torch.nn.functional.normalize(torch.cat(rows), dim=-1).numpy()
+    found: Rows = torch.nn.functional.normalize(torch.cat(rows), dim=-1).numpy()
+    return found
 
 
 @torch.no_grad()
@@ -126,7 +127,8 @@ def text_rows(model: CLIPModel, texts: Sequence[Sequence[int]]) -> Rows:
         ids = torch.tensor([[_START, *text, _END]])
         assert ids.shape[1] <= _PLACES
         rows.append(model.get_text_features(input_ids=ids).pooler_output)
-    return torch.nn.functional.normalize(torch.cat(rows), dim=-1).numpy()
+    found: Rows = torch.nn.functional.normalize(torch.cat(rows), dim=-1).numpy()
+    return found
 
 
 def reference(weights: Weights, activation: str = "quick_gelu") -> CLIPModel:

@@ -13,7 +13,7 @@ from diffusers import StableDiffusionXLPipeline
 
 from common.models.prompt_to_prompt import denoiser as module
 from common.models.prompt_to_prompt.denoiser import PairDenoiser, PromptPair
-from common.models.prompt_to_prompt.edits import PairEdits
+from common.models.prompt_to_prompt.edits import PairEdits, edits_of
 from common.models.prompt_to_prompt.generator import PromptToPromptGenerator
 from common.models.prompt_to_prompt.schedule import Schedule
 from common.models.prompt_to_prompt.schedulers import Scheduler, scheduler_of
@@ -117,10 +117,9 @@ def test_three_pairs_with_mappers_of_their_own(model: Model, monkeypatch: pytest
 
 def swap_mappers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gives each pair of a batch the edits of the next one."""
-    right = module.edits_of
 
     def swapped(schedule: Schedule, *, pairs: list[Any], **others: Any) -> PairEdits:
-        return right(schedule, pairs=[*pairs[1:], pairs[0]], **others)
+        return edits_of(schedule, pairs=[*pairs[1:], pairs[0]], **others)
 
     monkeypatch.setattr(module, "edits_of", swapped)
 
@@ -167,7 +166,7 @@ def test_other_settings(model: Model, settings: dict[str, Any]) -> None:
 
 def test_heun_counts_steps_not_calls(model: Model) -> None:
     """8 steps are 15 calls of the UNet: counted in calls, edits would end after half of their steps."""
-    schedule = {"steps": 8, "self_replace": 0.5, "cross_replace": 0.5}
+    schedule: dict[str, Any] = {"steps": 8, "self_replace": 0.5, "cross_replace": 0.5}
     (latents,) = model.fused((LONGER,), torch.float64, Scheduler.HEUN, **schedule)
     with sampling(model.pipeline(torch.float64), Scheduler.HEUN) as pipeline:
         expected = reference_pair(pipeline, LONGER, noise_of(LONGER), Settings(**schedule))
@@ -179,7 +178,8 @@ def test_heun_counts_steps_not_calls(model: Model) -> None:
 @pytest.mark.parametrize("half", ["self_replace", "cross_replace"])
 def test_without_one_of_the_replacements_the_tests_would_fail(model: Model, half: str) -> None:
     (whole,) = model.fused((LONGER,), torch.float32, steps=10)
-    (latents,) = model.fused((LONGER,), torch.float32, steps=10, **{half: 0.0})
+    without: dict[str, Any] = {half: 0.0}
+    (latents,) = model.fused((LONGER,), torch.float32, steps=10, **without)
     assert error(latents, whole) > CONTROL
 
 

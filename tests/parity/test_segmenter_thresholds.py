@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from common.models import fastsam  # ultralytics is imported as the adapter does, without its habits
+from common.models import fastsam  # noqa: F401 - ultralytics is imported as the adapter does, without its habits
 from common.settings import load_layers
 from tests.workers.fakes import step
 
@@ -24,7 +24,6 @@ def kept(profile: str, *segments: tuple[float, float]) -> int:
     """How many of some boxes are left that all begin in one corner and are 1 high: (width, confidence) of each."""
     from ultralytics.utils.nms import non_max_suppression
 
-    assert fastsam.FastSAMPredictor is not None
     options = options_of(profile)
     columns = [[width / 2, 0.5, width, 1.0, confidence] for width, confidence in segments]
     # One more that is sure to stay, far away, so that no call is empty.

@@ -7,6 +7,7 @@ side, or a stage that compares otherwise shows here.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -179,7 +180,7 @@ def boxes_pass(profile: str, *worlds: World, **changed: object) -> list[int]:
 
 
 SMALL = box(0, 10, 10, 20)
-BOTH = {"first": {DOG: 0.9}, "second": {CAT: 0.9}}
+BOTH: dict[str, Any] = {"first": {DOG: 0.9}, "second": {CAT: 0.9}}
 
 
 def pair_similarity(profile: str, value: float) -> bool:

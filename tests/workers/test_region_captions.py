@@ -1,6 +1,7 @@
 """Region captions: descriptions, text match and text difference."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -62,8 +63,8 @@ def stage(
     )
 
 
-def outcome(where: Box = WHERE, **arguments: object) -> Emit[RegionCaption] | Reject:
-    built, *_ = stage(**arguments)  # type: ignore[arg-type]
+def outcome(where: Box = WHERE, /, **arguments: Any) -> Emit[RegionCaption] | Reject:
+    built, *_ = stage(**arguments)
     (result,) = built.process([Task(box_record(where), pictures(where))])
     return result
 
@@ -91,8 +92,8 @@ def test_a_region_passes_with_both_descriptions() -> None:
 @pytest.mark.parametrize("bounds", [Bounds(low=0.4), Bounds(low=0.35), Bounds(low=0.4, low_inclusive=True)])
 def test_text_match_at_its_bound_on_either_side(bounds: Bounds) -> None:
     for value, passes in around(bounds):
-        for sides in ({"first": value}, {"second": value}, {"first": value, "second": value}):
-            result = outcome(text_match=bounds, **sides)
+        for sides in (("first",), ("second",), ("first", "second")):
+            result = outcome(text_match=bounds, **dict.fromkeys(sides, value))
             assert isinstance(result, Emit) is passes, (value, bounds)
             if not passes:
                 assert reason_of(result) == RegionCaptionsReason.TEXT_MISMATCH
@@ -129,7 +130,7 @@ def test_default_bounds_are_the_papers() -> None:
         ({"first": 0.1, "similarity": 0.9, "skip_text_match": True}, RegionCaptionsReason.TEXTS_TOO_SIMILAR),
     ],
 )
-def test_reasons(arguments: dict[str, object], reason: RegionCaptionsReason) -> None:
+def test_reasons(arguments: dict[str, Any], reason: RegionCaptionsReason) -> None:
     assert reason_of(outcome(**arguments)) == reason
 
 
@@ -138,8 +139,7 @@ def test_a_text_as_long_as_a_record_holds_passes() -> None:
 
 
 def test_both_scores_are_kept_whichever_filter_said_no() -> None:
-    for arguments in ({"first": 0.1}, {"similarity": 0.9}):
-        result = outcome(**arguments)
+    for result in (outcome(first=0.1), outcome(similarity=0.9)):
         assert isinstance(result, Reject)
         assert set(result.scores) == {"text_match", "text_similarity"}
         assert result.detail == f"{DOG_TEXT} | {CAT_TEXT}"

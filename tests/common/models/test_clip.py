@@ -171,7 +171,7 @@ class Malicious:
     def __init__(self, target: Path) -> None:
         self.target = target
 
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
         return Path.touch, (self.target,)
 
 

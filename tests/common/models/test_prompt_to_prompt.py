@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from common.models import registry
-from common.models.prompt_to_prompt import batch_shape, denoiser
+from common.models.prompt_to_prompt import denoiser
 from common.models.prompt_to_prompt.batch_shape import fits_on, largest_that_fits
 from common.models.prompt_to_prompt.generator import PromptToPromptGenerator
 from common.models.prompt_to_prompt.schedulers import Scheduler
@@ -410,7 +410,7 @@ class FakeCuda:
 
 @pytest.mark.parametrize(("peak", "fits"), [(108, True), (109, False)])
 def test_a_batch_that_fits_leaves_some_room(monkeypatch: pytest.MonkeyPatch, peak: int, fits: bool) -> None:
-    monkeypatch.setattr(batch_shape.torch, "cuda", FakeCuda(peak))
+    monkeypatch.setattr("common.models.prompt_to_prompt.batch_shape.torch.cuda", FakeCuda(peak))
     assert fits_on(torch.device("cuda"), lambda: None) is fits
 
 
@@ -422,7 +422,7 @@ def test_a_batch_that_runs_out_of_memory_does_not_fit(monkeypatch: pytest.Monkey
     def trial() -> None:
         raise error
 
-    monkeypatch.setattr(batch_shape.torch, "cuda", FakeCuda(0))
+    monkeypatch.setattr("common.models.prompt_to_prompt.batch_shape.torch.cuda", FakeCuda(0))
     assert not fits_on(torch.device("cuda"), trial)
 
 

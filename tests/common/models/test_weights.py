@@ -269,7 +269,8 @@ def _runs_files(call: ast.Call) -> bool:
     given = {keyword.arg: keyword.value for keyword in call.keywords}
 
     def says(name: str, value: bool) -> bool:
-        return isinstance(given.get(name), ast.Constant) and given[name].value is value
+        said = given.get(name)
+        return isinstance(said, ast.Constant) and said.value is value
 
     called = ast.unparse(call.func)
     module, _, function = called.rpartition(".")

@@ -29,7 +29,7 @@ PATIENCE_S = 60.0
 class Hooks(Faults):
     """Runs a function at one passing of a step, instead of killing the process."""
 
-    def __init__(self, step: Step, action: Callable[[], None], passing: int = 1) -> None:
+    def __init__(self, step: Step, action: Callable[[], object], passing: int = 1) -> None:
         super().__init__([])
         self._step = step
         self._action = action

@@ -1,7 +1,7 @@
 """The rules of the commit thread, each against the broker's own behaviour. Taking a rule out makes its test fail."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,16 +37,16 @@ class Silent:
     def __init__(self) -> None:
         self.owned: set[Partition] = set()
 
-    def assigned(self, partitions: list[Partition]) -> None:
+    def assigned(self, partitions: Collection[Partition]) -> None:
         self.owned |= set(partitions)
 
-    def revoking(self, partitions: list[Partition]) -> None:
+    def revoking(self, partitions: Collection[Partition]) -> None:
         self.owned -= set(partitions)
 
-    def revoke_settled(self, partitions: list[Partition]) -> bool:
+    def revoke_settled(self, partitions: Collection[Partition]) -> bool:
         return True
 
-    def lost(self, partitions: list[Partition]) -> None:
+    def lost(self, partitions: Collection[Partition]) -> None:
         self.owned -= set(partitions)
 
 

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -392,7 +392,7 @@ def test_a_newcomer_costs_nobody_a_partition_that_stays(stream: Stream) -> None:
         settle(ours)
         revoking = ours.listener.revoking
 
-        def noted(partitions: list[Partition]) -> None:
+        def noted(partitions: Collection[Partition]) -> None:
             revoked.update(partitions)
             revoking(partitions)
 

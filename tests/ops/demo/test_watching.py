@@ -66,7 +66,7 @@ def test_a_status_from_before_the_last_caption_is_not_the_end(monkeypatch: pytes
 
 def test_patience_begins_anew_with_every_change(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(run.time, "monotonic", lambda: now)
+    monkeypatch.setattr("ops.demo.run.time.monotonic", lambda: now)
     patience = Patience()
     assert not patience.exhausted(WAITING, fed=True)
     now = STALL_S - 1
@@ -80,7 +80,7 @@ def test_patience_begins_anew_with_every_change(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_stream_at_rest_that_does_not_add_up_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(run.time, "monotonic", lambda: now)
+    monkeypatch.setattr("ops.demo.run.time.monotonic", lambda: now)
     patience = Patience()
     assert not patience.exhausted(EMPTY, fed=True)
     now = SETTLE_S + 1
