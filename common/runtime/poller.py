@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection
 
 from common.kafka import FencedInstanceIdError, GroupConsumer, KafkaError, Partition
 from common.metrics import RebalanceEvent, WorkerMetrics, WorkPhase
+from common.runtime.cluster import Cluster
 from common.runtime.deadline import Deadline
-from common.runtime.errors import ConfigurationError, TransientError
+from common.runtime.errors import BrokerUnreachableError, ConfigurationError, TransientError
 from common.runtime.exits import FencedError
 from common.runtime.flight import Fetched
 from common.runtime.handover import IdleCommit
@@ -63,7 +64,7 @@ class Listener:
 class Poller:
     """Feeds the intake from the log."""
 
-    def __init__(self, shared: Shared, intake: Intake, connect: Callable[[], GroupConsumer]) -> None:
+    def __init__(self, shared: Shared, intake: Intake, cluster: Cluster, connect: Callable[[], GroupConsumer]) -> None:
         self._settings = shared.settings
         self._assignment = shared.assignment
         self._commits = shared.commits
@@ -72,6 +73,7 @@ class Poller:
         self._health = shared.health
         self._metrics = shared.metrics
         self._intake = intake
+        self._cluster = cluster
         self._connect = connect
         self._paused_poll_s = PAUSED_POLL_S
         self._next_idle_check = 0.0
@@ -169,10 +171,11 @@ class Poller:
                 continue
             consumer.pause([partition])
             try:
+                self._cluster.check_partition(partition)
                 progress = self._committed(consumer, partition)
                 self._delivery.complete(partition, progress.metadata)
                 self._marks.adopt(partition, progress.offset, lambda: self._log_end(consumer, partition))
-            except (KafkaError, TransientError) as error:
+            except (KafkaError, TransientError, BrokerUnreachableError) as error:
                 self._health.waiting("partitions", f"{partition.topic}/{partition.index} can not start: {error}")
                 continue
             if partition not in consumer.assignment():

@@ -25,6 +25,7 @@ from common.kafka import (
 )
 from common.metrics import WorkerMetrics
 from common.runtime.circuit import Circuit
+from common.runtime.cluster import Cluster
 from common.runtime.commit import Committer
 from common.runtime.crash_marks import CrashMarks
 from common.runtime.deadline import Deadline
@@ -46,7 +47,7 @@ from common.runtime.stage import Stage
 from common.runtime.stage_loop import StageLoop
 from common.runtime.watchdog import ThreadStuckError, ThreadWatchdog, TransactionWatchdog, log_stacks
 from common.settings import CommonSettings, StageSettings, settings_digest
-from schemas.topics import Names, Route
+from schemas.topics import Names
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class Worker:
         self._names = Names(common.prefix)
         self._faults = Faults.from_environment(environ, spec.route.worker)
         self._group = self._names.group(spec.route.worker)
+        self._cluster = Cluster(common, self._names, spec.route)
         self._instance = Instance.claim(environ, common.runtime.lock_folder, self._group)
         self._health = Health()
         for thread, limit_s in THREAD_LIMITS_S.items():
@@ -152,7 +154,7 @@ class Worker:
         )
         loader = Loader(self._spec.reads, blobs, retry, decode_images=self._spec.decodes_images)
         intake = Intake(loader, shared, self._settings.batch_size)
-        poller = Poller(shared, intake, lambda: self._join_group(shared.assignment))
+        poller = Poller(shared, intake, self._cluster, lambda: self._join_group(shared.assignment))
         committer = Committer(shared, self._connect_producer, lambda: _membership(poller))
         execution = Execution(
             stage,
@@ -211,14 +213,14 @@ class Worker:
         """Nobody should wait for the models to load, only to be told of a wrong password. A broker that is away is waited
         for later."""
         with suppress(BrokerUnreachableError):
-            check_cluster(self._common, self._names, self._spec.route)
+            self._cluster.check()
 
     def _await_cluster(self) -> None:
         """A broker that is away when a worker starts is waited for like one that goes away later."""
         patience = Deadline(self._common.runtime.broker_patience_s)
         while not self._stop.is_set():
             try:
-                check_cluster(self._common, self._names, self._spec.route)
+                self._cluster.check()
                 return
             except BrokerUnreachableError as error:
                 if patience.expired:
@@ -322,36 +324,6 @@ class Worker:
                 self._fail(name, error)
 
         return threading.Thread(target=guarded, name=name, daemon=True)
-
-
-def check_cluster(common: CommonSettings, names: Names, route: Route) -> None:
-    """See that the topics are there, as they have to be. Raises ConfigurationError."""
-    topics = [route.reads, route.rejected, route.failed, *([route.writes] if route.writes else [])]
-    with Admin(common.kafka) as admin:
-        admin.require_rights(
-            {names.topic(topic): "READ" if topic == route.reads else "WRITE" for topic in topics},
-            names.group(route.worker),
-        )
-        counts = admin.partition_counts()
-        missing = [names.topic(topic) for topic in topics if names.topic(topic) not in counts]
-        if missing:
-            raise ConfigurationError(f"topics missing: {', '.join(missing)}: run `imgdiff topics create`")
-        expected = counts[names.topic(route.reads)]
-        for topic in topics:
-            found = counts[names.topic(topic)]
-            if found != expected:
-                raise ConfigurationError(
-                    f"topic {names.topic(topic)} has {found} partitions, {names.topic(route.reads)} has {expected}: "
-                    "all topics of a stream need the same number"
-                )
-        minutes = admin.broker_config("offsets.retention.minutes")
-    if minutes is not None and int(minutes) < common.topics.retention_hours * 60:
-        log.warning(
-            "the broker forgets the offsets of an idle group after %s minutes (offsets.retention.minutes), records stay "
-            "for %d hours: a worker that is away longer would begin again at the log's start",
-            minutes,
-            common.topics.retention_hours,
-        )
 
 
 def install_signals(worker: Worker, give_up: Callable[[], None]) -> None:

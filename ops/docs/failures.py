@@ -154,6 +154,13 @@ OUTSIDE: Sequence[Failure] = (
         "Raise the topic's retention; accept the gap with `runtime.accept_loss`.",
         Signs(log="offsets expired unread", exits=ExitCode.CONFIGURATION),
     ),
+    Failure(
+        "A topic is given partitions that the stage's other topics do not have",
+        "Outputs go to the partition of their input. The worker ends when it learns of them, at its next start or within five "
+        "minutes; nothing of the new ones is committed.",
+        "Give all topics of the stream the same number; then start the workers. What came meanwhile is worked on.",
+        Signs(log="all topics of a stream need the same number", exits=ExitCode.CONFIGURATION),
+    ),
 )
 
 PROCESS: Sequence[Failure] = (

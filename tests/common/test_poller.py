@@ -11,6 +11,7 @@ from common.kafka import Committed, Fetched, KafkaError, Partition
 from common.metrics import WorkerMetrics
 from common.runtime.circuit import Circuit
 from common.runtime.crash_marks import CrashMarks
+from common.runtime.errors import BrokerUnreachableError, ConfigurationError
 from common.runtime.faults import Faults
 from common.runtime.handover import CommitQueue
 from common.runtime.ownership import Assignment
@@ -71,6 +72,20 @@ class Room:
         return 10
 
 
+class Whole:
+    """The partitions that every topic of the stage has."""
+
+    def __init__(self) -> None:
+        self.partitions = {FIRST, SECOND}
+        self.broker_there = True
+
+    def check_partition(self, partition: Partition) -> None:
+        if not self.broker_there:
+            raise BrokerUnreachableError("nobody answers")
+        if partition not in self.partitions:
+            raise ConfigurationError("all topics of a stream need the same number")
+
+
 class Nothing:
     def complete(self, partition: Partition, metadata: object) -> None:
         return
@@ -84,7 +99,12 @@ def assignment() -> Assignment:
 
 
 @pytest.fixture
-def poller(assignment: Assignment, tmp_path: Path) -> Poller:
+def whole() -> Whole:
+    return Whole()
+
+
+@pytest.fixture
+def poller(assignment: Assignment, whole: Whole, tmp_path: Path) -> Poller:
     settings, health, metrics = RuntimeSettings(), Health(), WorkerMetrics("edits", "0", "test")
     marks = CrashMarks(BlobSettings(url=str(tmp_path)), "imgdiff.edits")
     marks.prepare()
@@ -106,8 +126,9 @@ def poller(assignment: Assignment, tmp_path: Path) -> Poller:
         marks,
         Circuit(settings, health, metrics),
     )
+    cluster: Any = whole
     connect: Any = None
-    return Poller(shared, intake, connect)
+    return Poller(shared, intake, cluster, connect)
 
 
 def turn(poller: Poller, consumer: Consumer) -> None:
@@ -139,3 +160,24 @@ def test_a_broker_that_is_away_is_told(poller: Poller) -> None:
     consumer.ends_known = consumer.broker_there = False
     with pytest.raises(KafkaError):
         turn(poller, consumer)
+
+
+def test_a_partition_that_other_topics_lack_ends_the_worker(
+    poller: Poller, assignment: Assignment, whole: Whole
+) -> None:
+    """Nothing read from it could ever be committed."""
+    whole.partitions = {FIRST}
+    with pytest.raises(ConfigurationError, match="the same number"):
+        turn(poller, Consumer())
+    assert assignment.active() == [FIRST]
+
+
+def test_a_new_partition_waits_for_a_broker_that_can_not_be_asked(
+    poller: Poller, assignment: Assignment, whole: Whole
+) -> None:
+    whole.broker_there = False
+    turn(poller, Consumer())
+    assert assignment.active() == []
+    whole.broker_there = True
+    turn(poller, Consumer())
+    assert assignment.active() == [FIRST, SECOND]

@@ -10,6 +10,8 @@ from uuid import uuid4
 import pytest
 from kafka.errors import KafkaTimeoutError
 
+from common.kafka import Admin
+from common.runtime.errors import BrokerUnreachableError
 from ops.broker.local import LocalBroker
 from schemas.topics import EDITS
 from tests.conftest import JARS, stopped_at_the_end
@@ -52,6 +54,14 @@ def fed(stream: Stream) -> bool:
     except KafkaTimeoutError:
         return False
     return True
+
+
+def answers(stream: Stream) -> bool:
+    try:
+        with Admin(stream.settings.kafka):
+            return True
+    except BrokerUnreachableError:
+        return False
 
 
 def cpu_s(worker: WorkerProcess) -> float:
@@ -133,6 +143,7 @@ def test_workers_can_be_stopped_while_the_broker_is_away(
     ends = [worker.wait(120) for worker in workers]
     print(f"all ended {time.monotonic() - asked:.1f} s after they were told to")
     come_back()
+    wait_until("the broker answers", lambda: answers(own), 120)
     assert ends == [0, 0]
     assert not any("Traceback" in worker.log for worker in workers)
 

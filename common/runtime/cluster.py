@@ -1,0 +1,62 @@
+"""What has to hold of a stage's topics: outputs go to the partition that their input came from, so all have the same ones."""
+
+import logging
+
+from common.kafka import Admin, Partition
+from common.runtime.errors import ConfigurationError
+from common.settings import CommonSettings
+from schemas.topics import Names, Route
+
+log = logging.getLogger(__name__)
+
+
+class Cluster:
+    """The topics of one stage, as they were when they were last looked at."""
+
+    def __init__(self, common: CommonSettings, names: Names, route: Route) -> None:
+        self._common = common
+        self._names = names
+        self._route = route
+        self._partitions = 0
+
+    def check(self) -> None:
+        """Raises ConfigurationError unless the topics are there, may be used, and have the same number of partitions;
+        BrokerUnreachableError where nobody answers."""
+        route, names = self._route, self._names
+        topics = [route.reads, route.rejected, route.failed, *([route.writes] if route.writes else [])]
+        with Admin(self._common.kafka) as admin:
+            admin.require_rights(
+                {names.topic(topic): "READ" if topic == route.reads else "WRITE" for topic in topics},
+                names.group(route.worker),
+            )
+            counts = admin.partition_counts()
+            minutes = admin.broker_config("offsets.retention.minutes")
+        missing = [names.topic(topic) for topic in topics if names.topic(topic) not in counts]
+        if missing:
+            raise ConfigurationError(f"topics missing: {', '.join(missing)}: run `imgdiff topics create`")
+        expected = counts[names.topic(route.reads)]
+        for topic in topics:
+            found = counts[names.topic(topic)]
+            if found != expected:
+                raise ConfigurationError(
+                    f"topic {names.topic(topic)} has {found} partitions, {names.topic(route.reads)} has {expected}: "
+                    "all topics of a stream need the same number"
+                )
+        self._partitions = expected
+        self._compare_retention(minutes)
+
+    def check_partition(self, partition: Partition) -> None:
+        """Raises as `check` does, for a partition that the topic was given since: without it in the other topics, the
+        transaction of its records would fail for ever."""
+        if partition.index >= self._partitions:
+            self.check()
+
+    def _compare_retention(self, minutes: str | None) -> None:
+        hours = self._common.topics.retention_hours
+        if minutes is not None and int(minutes) < hours * 60:
+            log.warning(
+                "the broker forgets the offsets of an idle group after %s minutes (offsets.retention.minutes), records stay "
+                "for %d hours: a worker that is away longer would begin again at the log's start",
+                minutes,
+                hours,
+            )
