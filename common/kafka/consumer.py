@@ -91,6 +91,9 @@ class GroupConsumer:
             self._consumer.close(autocommit=False, timeout_ms=1_000)
             # A worker has seen its topics at its start; a broker that has just come up does not know them yet.
             raise UnknownTopicOrPartitionError(f"the broker knows no topic {topic}")
+        # A position that the log does not have (any more) is not to be replaced by one that it has: an error of the poll, and
+        # then for the worker to judge. The client has a setting for that, but it is about the first position, too.
+        self._consumer._subscription.has_default_offset_reset_policy = lambda: False
         self._settings = settings
         self._topic = topic
         self._silent_polls = 0

@@ -200,6 +200,13 @@ class Poller:
             raise ConfigurationError(
                 f"{partition.topic}/{partition.index}: {error}: does another program use this consumer group?"
             ) from error
+        log_end = self._log_end(consumer, partition)
+        if committed.offset > log_end:
+            raise ConfigurationError(
+                f"{partition.topic}/{partition.index}: committed {committed.offset}, the log ends at {log_end}: the topic was "
+                "made anew, or the broker lost its end; set the group to where it should go on (kafka-consumer-groups "
+                "--reset-offsets)"
+            )
         if committed.offset >= log_start:
             return Progress(committed.offset, metadata)
         lost = log_start - committed.offset

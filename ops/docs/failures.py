@@ -149,10 +149,16 @@ OUTSIDE: Sequence[Failure] = (
         Signs(log="another process", exits=ExitCode.FENCED),
     ),
     Failure(
-        "Records expired before they were read",
+        "Records expired before they were read, while no worker ran or while one was behind",
         "The worker does not go on over the gap.",
         "Raise the topic's retention; accept the gap with `runtime.accept_loss`.",
         Signs(log="offsets expired unread", exits=ExitCode.CONFIGURATION),
+    ),
+    Failure(
+        "A committed offset lies beyond the end of the log: the topic was made anew, or the broker has lost what it had stored",
+        "The worker does not guess where to go on.",
+        "Set the group's offsets, with all its workers stopped (`kafka-consumer-groups --reset-offsets`).",
+        Signs(log="the log ends at", exits=ExitCode.CONFIGURATION),
     ),
     Failure(
         "A topic is given partitions that the stage's other topics do not have",

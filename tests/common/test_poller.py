@@ -150,14 +150,18 @@ def test_what_is_owned_and_not_known_starts_anew(poller: Poller, assignment: Ass
 
 def test_a_partition_without_leader_costs_no_work_on_the_others(poller: Poller, assignment: Assignment) -> None:
     consumer = Consumer()
+    turn(poller, consumer)
     consumer.ends_known = False
+    poller._next_lag_check = 0.0
     turn(poller, consumer)
     assert assignment.active() == [FIRST, SECOND]
 
 
 def test_a_broker_that_is_away_is_told(poller: Poller) -> None:
     consumer = Consumer()
+    turn(poller, consumer)
     consumer.ends_known = consumer.broker_there = False
+    poller._next_lag_check = 0.0
     with pytest.raises(KafkaError):
         turn(poller, consumer)
 

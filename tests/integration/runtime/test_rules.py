@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
@@ -568,6 +569,46 @@ def test_offsets_below_the_start_of_the_log_stop_the_worker_unless_that_is_accep
     # Five offsets are left of each partition, and one of them is the end of a transaction.
     assert stream.counters("edits").consumed == 40 + 4 * 4
     assert careless.stop() == 0
+
+
+@pytest.mark.long
+def test_records_that_expire_before_a_worker_comes_to_them_stop_it(stream: Stream) -> None:
+    """The client would go on behind the gap, and nobody would know of it."""
+    gate = stream.folder / "gate"
+    stream.produce_captions(["a dog"] * 200)
+    worker = stream.start(PROBE, PROBE_GATE=str(gate), IMGDIFF_EDITS__BATCH_SIZE="4")
+    wait_until("it waits", lambda: "away" in worker.http("/readyz")[1])
+    time.sleep(2)  # a fetch that was on its way has come back, and no other is sent
+    stream.produce_captions(["a dog"] * 200, start=200)
+    captions = [Partition(stream.names.topic("captions"), index) for index in range(stream.partitions)]
+    with Admin(stream.settings.kafka) as admin:
+        admin.delete_records({partition: end - 5 for partition, end in admin.end_offsets(captions).items()})
+
+    gate.touch()
+    assert worker.wait(60) == 78
+    assert "expired unread" in worker.log
+    assert "Traceback" not in worker.log
+
+
+@pytest.mark.long
+def test_offsets_beyond_the_end_of_the_log_stop_the_worker(stream: Stream) -> None:
+    stream.produce_captions(["a dog"] * 40)
+    worker = stream.start(PROBE)
+    stream.settle("edits", "captions")
+    assert worker.stop() == 0
+    first = Partition(stream.names.topic("captions"), 0)
+    with Admin(stream.settings.kafka) as admin:
+        end = admin.end_offsets([first])[first]
+    owner = TransactionalProducer(stream.settings.kafka, f"{stream.prefix}.somebody", 10)
+    owner.begin()
+    owner.send_offsets_of(stream.names.group("edits"), {first: end + 7})
+    owner.commit()
+    owner.close()
+
+    careful = stream.start(PROBE)
+    assert careful.wait(60) == 78
+    assert f"committed {end + 7}, the log ends at {end}" in careful.log
+    assert "Traceback" not in careful.log
 
 
 @pytest.mark.long
