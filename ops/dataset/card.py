@@ -134,7 +134,7 @@ def _models(statistics: Statistics) -> Iterable[str]:
         (_plain(model.stage), _plain(model.role), _code(model.id), _code(model.revision), _plain(model.variant))
         for model in sorted(statistics.models, key=repr)
     ]
-    return ["## Models", _table(("stage", "role", "model", "revision", "ran in"), rows)] if rows else []
+    return ["## Models", _table(("stage", "role", "model", "revision", "computed with"), rows)] if rows else []
 
 
 def _terms(statistics: Statistics) -> Iterable[str]:
