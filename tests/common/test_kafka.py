@@ -24,6 +24,7 @@ class ReadsNothing:
 
     def __init__(self, **config: Any) -> None:
         self._fetcher = SimpleNamespace(_next_partition_records=None)
+        self._subscription = SimpleNamespace()
 
     def partitions_for_topic(self, topic: str) -> set[int]:
         return {0}
