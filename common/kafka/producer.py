@@ -139,7 +139,7 @@ class TransactionalProducer:
         try:
             yield
         except KafkaError as error:
-            known = (error, self._settled_error(), *(sent.exception for sent in self._pending if sent.failed()))
+            known = (error, self._settled_error(), *self._refusals())
             if any(isinstance(one, ProducerFencedError | InvalidProducerEpochError) for one in known):
                 raise ProducerFencedError(f"fenced: {error}") from error
             raise
@@ -156,11 +156,14 @@ class TransactionalProducer:
 
     def _raise_refusal(self) -> None:
         """Raises the error that the first record which was refused was refused with."""
-        for sent in self._pending:
-            if sent.failed():
-                if isinstance(sent.exception, AuthorizationError):
-                    raise forbidden(self._settings, sent.exception) from sent.exception
-                raise sent.exception
+        for error in self._refusals():
+            if isinstance(error, AuthorizationError):
+                raise forbidden(self._settings, error) from error
+            raise error
+
+    def _refusals(self) -> Iterator[BaseException]:
+        """What the records that were refused so far were refused with, in the order of the records."""
+        return (sent.exception for sent in self._pending if sent.failed())
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Records that have not left yet never do: no transaction would commit them."""

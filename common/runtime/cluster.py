@@ -22,27 +22,23 @@ class Cluster:
     def check(self) -> None:
         """Raises ConfigurationError unless the topics are there, may be used, and have the same number of partitions;
         BrokerUnreachableError where nobody answers."""
-        route, names = self._route, self._names
-        topics = [route.reads, route.rejected, route.failed, *([route.writes] if route.writes else [])]
+        route = self._route
+        reads = self._names.topic(route.reads)
+        writes = [self._names.topic(topic) for topic in (route.rejected, route.failed, route.writes) if topic]
         with Admin(self._common.kafka) as admin:
-            admin.require_rights(
-                {names.topic(topic): "READ" if topic == route.reads else "WRITE" for topic in topics},
-                names.group(route.worker),
-            )
+            admin.require_rights({reads: "READ"} | dict.fromkeys(writes, "WRITE"), self._names.group(route.worker))
             counts = admin.partition_counts()
             minutes = admin.broker_config("offsets.retention.minutes")
-        missing = [names.topic(topic) for topic in topics if names.topic(topic) not in counts]
+        missing = [topic for topic in (reads, *writes) if topic not in counts]
         if missing:
             raise ConfigurationError(f"topics missing: {', '.join(missing)}: run `imgdiff topics create`")
-        expected = counts[names.topic(route.reads)]
-        for topic in topics:
-            found = counts[names.topic(topic)]
-            if found != expected:
+        for topic in writes:
+            if counts[topic] != counts[reads]:
                 raise ConfigurationError(
-                    f"topic {names.topic(topic)} has {found} partitions, {names.topic(route.reads)} has {expected}: "
+                    f"topic {topic} has {counts[topic]} partitions, {reads} has {counts[reads]}: "
                     "all topics of a stream need the same number"
                 )
-        self._partitions = expected
+        self._partitions = counts[reads]
         self._compare_retention(minutes)
 
     def check_partition(self, partition: Partition) -> None:
