@@ -3,20 +3,16 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from kafka.errors import KafkaTimeoutError
 
 from common.kafka import Admin
 from common.runtime.errors import BrokerUnreachableError
 from ops.broker.local import LocalBroker
 from schemas.topics import EDITS
-from tests.conftest import JARS, stopped_at_the_end
 from tests.integration.kit import Stream, WorkerProcess, wait_until
-from tests.ops.recorder import Recorder
 
 PROBE = "tests.integration.probe"
 SINK = "workers.dataset"
@@ -28,32 +24,10 @@ pytestmark = [pytest.mark.long, pytest.mark.integration, pytest.mark.timeout(600
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[LocalBroker]:
-    """A broker of this test's own, which runs."""
-    home = tmp_path / "own"
-    with stopped_at_the_end(home):
-        local = LocalBroker(home, jars=JARS, report=Recorder())
-        local.start(port=0)
-        yield local
-
-
-@pytest.fixture
-def own(local: LocalBroker, tmp_path: Path) -> Iterator[Stream]:
-    servers = local.status().bootstrap_servers
-    assert servers is not None
-    made = Stream(servers, f"outage-{uuid4().hex[:8]}", tmp_path).create()
-    wait_until("the broker takes transactions", lambda: fed(made), 120)
-    yield made
-    made.end()
-
-
-def fed(stream: Stream) -> bool:
-    """Whether the captions are there. A broker that has just come up keeps its first producer waiting."""
-    try:
-        stream.produce_captions(["a dog"] * RECORDS)
-    except KafkaTimeoutError:
-        return False
-    return True
+def own(own: Stream) -> Stream:
+    """With something to do."""
+    own.produce_captions(["a dog"] * RECORDS)
+    return own
 
 
 def answers(stream: Stream) -> bool:

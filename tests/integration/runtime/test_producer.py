@@ -13,25 +13,37 @@ from common.kafka.client import client_config
 from tests.integration.kit import Stream, wait_until
 
 
-def send_for_ever(producer: TransactionalProducer, message: Message) -> None:
+def begun(stream: Stream) -> TransactionalProducer:
+    """A producer in a transaction with a record."""
+    producer = TransactionalProducer(stream.settings.kafka, twin(stream), 10)
+    producer.begin()
+    producer.send(stream.caption_message("a dog", 0))
+    return producer
+
+
+def twin(stream: Stream) -> str:
+    return f"{stream.prefix}.edits.twin"
+
+
+def send_for_ever(stream: Stream, producer: TransactionalProducer) -> None:
     while True:
-        producer.send(message)
+        producer.send(stream.caption_message("a dog", 0))
         time.sleep(0.02)
+
+
+def send_offsets(stream: Stream, producer: TransactionalProducer) -> None:
+    producer.send_offsets_of(f"{stream.prefix}.nobody", {Partition(stream.names.topic("captions"), 0): 1})
 
 
 def test_a_producer_that_learns_while_sending_that_it_was_fenced_says_so_at_every_call(stream: Stream) -> None:
     """Taken for any other failure it would be built anew, and fence its twin in turn."""
-    name = f"{stream.prefix}.edits.twin"
-    message = stream.caption_message("a dog", 0)
-    first = TransactionalProducer(stream.settings.kafka, name, 10)
-    first.begin()
-    first.send(message)
-    second = TransactionalProducer(stream.settings.kafka, name, 10)
+    first = begun(stream)
+    second = TransactionalProducer(stream.settings.kafka, twin(stream), 10)
     try:
         with pytest.raises(ProducerFencedError):
-            send_for_ever(first, message)
+            send_for_ever(stream, first)
         with pytest.raises(ProducerFencedError):
-            first.send_offsets_of(f"{stream.prefix}.nobody", {Partition(stream.names.topic("captions"), 0): 1})
+            send_offsets(stream, first)
         with pytest.raises(ProducerFencedError):
             first.commit()
     finally:
@@ -41,22 +53,21 @@ def test_a_producer_that_learns_while_sending_that_it_was_fenced_says_so_at_ever
 
 def test_a_producer_whose_twin_is_still_on_its_way_in_is_fenced_too(stream: Stream) -> None:
     """Until the twin has asked twice the broker takes the first for a producer that recovers, and its client starts anew."""
-    name = f"{stream.prefix}.edits.twin"
-    message = stream.caption_message("a dog", 0)
-    first = TransactionalProducer(stream.settings.kafka, name, 10)
-    first.begin()
-    first.send(message)
+    first = begun(stream)
     first._producer.flush()
     second = KafkaProducer(
-        transactional_id=name, retry_backoff_ms=2_000, max_block_ms=20_000, **client_config(stream.settings.kafka)
+        transactional_id=twin(stream),
+        retry_backoff_ms=2_000,
+        max_block_ms=20_000,
+        **client_config(stream.settings.kafka),
     )
     coming = threading.Thread(target=second.init_transactions)
     coming.start()
     try:
         with pytest.raises(ProducerFencedError):
-            send_for_ever(first, message)
+            send_for_ever(stream, first)
         with pytest.raises(ProducerFencedError):
-            first.send_offsets_of(f"{stream.prefix}.nobody", {Partition(stream.names.topic("captions"), 0): 1})
+            send_offsets(stream, first)
     finally:
         coming.join()
         first.close()

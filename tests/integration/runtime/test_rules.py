@@ -546,6 +546,13 @@ def test_a_second_sigterm_ends_it_now(stream: Stream) -> None:
 # What expired
 
 
+def expire_all_but_five(stream: Stream) -> None:
+    """Five offsets are left of each partition of the captions."""
+    captions = [Partition(stream.names.topic("captions"), index) for index in range(stream.partitions)]
+    with Admin(stream.settings.kafka) as admin:
+        admin.delete_records({partition: end - 5 for partition, end in admin.end_offsets(captions).items()})
+
+
 @pytest.mark.long
 def test_offsets_below_the_start_of_the_log_stop_the_worker_unless_that_is_accepted(stream: Stream) -> None:
     stream.produce_captions(["a dog"] * 40)
@@ -553,9 +560,7 @@ def test_offsets_below_the_start_of_the_log_stop_the_worker_unless_that_is_accep
     stream.settle("edits", "captions")
     assert worker.stop() == 0
     stream.produce_captions(["a dog"] * 40, start=40)
-    with Admin(stream.settings.kafka) as admin:
-        captions = [Partition(stream.names.topic("captions"), index) for index in range(stream.partitions)]
-        admin.delete_records({partition: end - 5 for partition, end in admin.end_offsets(captions).items()})
+    expire_all_but_five(stream)
 
     careful = stream.start(PROBE)
     assert careful.wait(60) == 78
@@ -580,9 +585,7 @@ def test_records_that_expire_before_a_worker_comes_to_them_stop_it(stream: Strea
     wait_until("it waits", lambda: "away" in worker.http("/readyz")[1])
     time.sleep(2)  # a fetch that was on its way has come back, and no other is sent
     stream.produce_captions(["a dog"] * 200, start=200)
-    captions = [Partition(stream.names.topic("captions"), index) for index in range(stream.partitions)]
-    with Admin(stream.settings.kafka) as admin:
-        admin.delete_records({partition: end - 5 for partition, end in admin.end_offsets(captions).items()})
+    expire_all_but_five(stream)
 
     gate.touch()
     assert worker.wait(60) == 78
