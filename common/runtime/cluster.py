@@ -3,11 +3,20 @@
 import logging
 
 from common.kafka import Admin, Partition
-from common.runtime.errors import ConfigurationError
+from common.runtime.deadline import Deadline
+from common.runtime.errors import ConfigurationError, TransientError
 from common.settings import CommonSettings
 from schemas.topics import Names, Route
 
 log = logging.getLogger(__name__)
+
+GROWTH_PATIENCE_S = 60.0
+"""How long a new partition may be missing elsewhere: people give topics more partitions one after the other, and a broker may
+answer before it has heard of them."""
+
+
+class UnevenTopicsError(ConfigurationError):
+    """The topics of a stage do not have the same partitions."""
 
 
 class Cluster:
@@ -18,6 +27,7 @@ class Cluster:
         self._names = names
         self._route = route
         self._partitions = 0
+        self._growth: Deadline | None = None
 
     def check(self) -> None:
         """Raises ConfigurationError unless the topics are there, may be used, and have the same number of partitions;
@@ -34,7 +44,7 @@ class Cluster:
             raise ConfigurationError(f"topics missing: {', '.join(missing)}: run `imgdiff topics create`")
         for topic in writes:
             if counts[topic] != counts[reads]:
-                raise ConfigurationError(
+                raise UnevenTopicsError(
                     f"topic {topic} has {counts[topic]} partitions, {reads} has {counts[reads]}: "
                     "all topics of a stream need the same number"
                 )
@@ -42,10 +52,27 @@ class Cluster:
         self._compare_retention(minutes)
 
     def check_partition(self, partition: Partition) -> None:
-        """Raises as `check` does, for a partition that the topic was given since: without it in the other topics, the
-        transaction of its records would fail for ever."""
-        if partition.index >= self._partitions:
+        """Look whether a partition that the group gave this worker is in the other topics, too: the transaction of its
+        records would else fail for ever.
+
+        Raises TransientError for GROWTH_PATIENCE_S while it is missing in one of them; then, and for everything else, as
+        `check` does.
+        """
+        if partition.index < self._partitions:
+            return
+        try:
             self.check()
+            if partition.index >= self._partitions:
+                raise UnevenTopicsError(
+                    f"topic {partition.topic} has {self._partitions} partitions, the group gave out number {partition.index}: "
+                    "was the topic made anew with fewer?"
+                )
+        except UnevenTopicsError as error:
+            self._growth = self._growth or Deadline(GROWTH_PATIENCE_S)
+            if self._growth.expired:
+                raise
+            raise TransientError(f"{error} (looking again: it may be on its way)") from error
+        self._growth = None
 
     def _compare_retention(self, minutes: str | None) -> None:
         hours = self._common.topics.retention_hours

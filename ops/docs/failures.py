@@ -162,8 +162,9 @@ OUTSIDE: Sequence[Failure] = (
     ),
     Failure(
         "A topic is given partitions that the stage's other topics do not have",
-        "Outputs go to the partition of their input. The worker ends when it learns of them, at its next start or within five "
-        "minutes; nothing of the new ones is committed.",
+        "Outputs go to the partition of their input. The worker learns of new ones at its next start or within five minutes; "
+        "while it runs it waits a minute for the other topics to get them, too, and then ends. Nothing of the new ones is "
+        "committed.",
         "Give all topics of the stream the same number; then start the workers. What came meanwhile is worked on.",
         Signs(log="all topics of a stream need the same number", exits=ExitCode.CONFIGURATION),
     ),

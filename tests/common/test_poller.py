@@ -11,7 +11,7 @@ from common.kafka import Committed, Fetched, KafkaError, Partition
 from common.metrics import WorkerMetrics
 from common.runtime.circuit import Circuit
 from common.runtime.crash_marks import CrashMarks
-from common.runtime.errors import BrokerUnreachableError, ConfigurationError
+from common.runtime.errors import BrokerUnreachableError, ConfigurationError, TransientError
 from common.runtime.faults import Faults
 from common.runtime.handover import CommitQueue
 from common.runtime.ownership import Assignment
@@ -77,13 +77,16 @@ class Whole:
 
     def __init__(self) -> None:
         self.partitions = {FIRST, SECOND}
+        self.growing = False
         self.broker_there = True
 
     def check_partition(self, partition: Partition) -> None:
         if not self.broker_there:
             raise BrokerUnreachableError("nobody answers")
         if partition not in self.partitions:
-            raise ConfigurationError("all topics of a stream need the same number")
+            raise (TransientError if self.growing else ConfigurationError)(
+                "all topics of a stream need the same number"
+            )
 
 
 class Nothing:
@@ -174,6 +177,17 @@ def test_a_partition_that_other_topics_lack_ends_the_worker(
     with pytest.raises(ConfigurationError, match="the same number"):
         turn(poller, Consumer())
     assert assignment.active() == [FIRST]
+
+
+def test_a_partition_that_other_topics_are_getting_is_waited_for(
+    poller: Poller, assignment: Assignment, whole: Whole
+) -> None:
+    whole.partitions, whole.growing = {FIRST}, True
+    turn(poller, Consumer())
+    assert assignment.active() == [FIRST]
+    whole.partitions = {FIRST, SECOND}
+    turn(poller, Consumer())
+    assert assignment.active() == [FIRST, SECOND]
 
 
 def test_a_new_partition_waits_for_a_broker_that_can_not_be_asked(

@@ -1,28 +1,76 @@
 """A stage's topics on a real cluster, while somebody gives them more partitions."""
 
+from collections.abc import Iterator
+
 import pytest
 from kafka import KafkaAdminClient
 
 from common.kafka import Partition
 from common.runtime.cluster import Cluster
-from common.runtime.errors import ConfigurationError
+from common.runtime.errors import ConfigurationError, TransientError
 from schemas.topics import EDITS
-from tests.integration.kit import Stream
+from tests.integration.kit import Stream, wait_until
+
+TOPICS = ("captions", "edits", "edits.rejected", "edits.failed")
 
 
-def test_partitions_have_to_be_added_to_all_topics(stream: Stream) -> None:
-    captions, *others = (stream.names.topic(name) for name in ("captions", "edits", "edits.rejected", "edits.failed"))
-    new = Partition(captions, stream.partitions)
-    cluster = Cluster(stream.settings, stream.names, EDITS)
-    cluster.check()
-    cluster.check_partition(Partition(captions, 0))
+@pytest.fixture
+def cluster(stream: Stream) -> Cluster:
+    """As a worker has it that has started."""
+    made = Cluster(stream.settings, stream.names, EDITS)
+    made.check()
+    return made
 
-    admin = KafkaAdminClient(bootstrap_servers=stream.broker)
-    admin.create_partitions({captions: stream.partitions + 1})
-    with pytest.raises(ConfigurationError, match=f"{captions} has 5: all topics of a stream need the same number"):
+
+@pytest.fixture
+def admin(stream: Stream) -> Iterator[KafkaAdminClient]:
+    client = KafkaAdminClient(bootstrap_servers=stream.broker)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def new(stream: Stream) -> Partition:
+    """The one that each topic is to get."""
+    return Partition(stream.names.topic("captions"), stream.partitions)
+
+
+def grow(admin: KafkaAdminClient, stream: Stream, *topics: str) -> None:
+    admin.create_partitions({stream.names.topic(topic): stream.partitions + 1 for topic in topics})
+
+
+def usable(cluster: Cluster, partition: Partition) -> bool:
+    try:
+        cluster.check_partition(partition)
+    except TransientError:
+        return False
+    return True
+
+
+def test_a_partition_is_used_once_all_topics_have_it(
+    stream: Stream, cluster: Cluster, admin: KafkaAdminClient, new: Partition
+) -> None:
+    """People add them to one topic after the other, and a broker may answer before it has heard of them."""
+    with pytest.raises(TransientError, match="the group gave out number 4"):
         cluster.check_partition(new)
-    cluster.check_partition(Partition(captions, 0))
+    grow(admin, stream, TOPICS[0])
 
-    admin.create_partitions(dict.fromkeys(others, stream.partitions + 1))
-    admin.close()
-    cluster.check_partition(new)
+    def told_apart() -> bool:
+        with pytest.raises(TransientError) as caught:
+            cluster.check_partition(new)
+        return f"{new.topic} has 5: all topics of a stream need the same number" in str(caught.value)
+
+    wait_until("the broker knows of it", told_apart, 15)
+    assert usable(cluster, Partition(new.topic, 0))
+    grow(admin, stream, *TOPICS[1:])
+    wait_until("all topics have it", lambda: usable(cluster, new), 15)
+
+
+def test_a_partition_that_other_topics_go_on_lacking_is_an_error(
+    stream: Stream, cluster: Cluster, admin: KafkaAdminClient, new: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.runtime.cluster.GROWTH_PATIENCE_S", 3.0)
+    grow(admin, stream, TOPICS[0])
+    with pytest.raises(ConfigurationError, match=f"{new.topic} has 5: all topics of a stream need the same number"):
+        wait_until("an end of patience", lambda: usable(cluster, new), 15)
+    assert usable(cluster, Partition(new.topic, 0))
