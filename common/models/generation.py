@@ -7,6 +7,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from common.models.prompts import Decoding
+from common.models.torch_device import to_device
 
 
 def only_special_tokens(model: Any, tokenizer: Any) -> None:
@@ -24,9 +25,9 @@ def only_special_tokens(model: Any, tokenizer: Any) -> None:
 def decoding_arguments(decoding: Decoding, seeds: Sequence[int], device: torch.device) -> dict[str, Any]:
     """What `generate` takes for rows with these seeds: always one beam, always the best token.
 
-    Sampling is greedy, too, over logits that carry the noise: see SeededNoise.
+    Sampling is greedy, too, over scores that leave only the token that was drawn: see SeededDraw.
     """
-    processors = [NumbersOnly(), *([] if decoding.greedy else [SeededNoise(decoding, seeds, device)])]
+    processors = [NumbersOnly(), *([] if decoding.greedy else [SeededDraw(decoding, seeds, device)])]
     return {
         "generation_config": GenerationConfig(max_new_tokens=decoding.max_new_tokens, do_sample=False, num_beams=1),
         "logits_processor": LogitsProcessorList(processors),
@@ -46,11 +47,12 @@ class NumbersOnly(LogitsProcessor):
         return scores
 
 
-class SeededNoise(LogitsProcessor):
-    """Adds Gumbel noise: the largest sum is a draw from the softmax. Each row has a generator of its own.
+class SeededDraw(LogitsProcessor):
+    """Draws a token per row from the softmax, and leaves no other. Each row has a generator of its own.
 
     So a row's draws depend on its seed alone, not on the rows that share its batch, nor on torch's global state. The
-    generators are the CPU's: equal seeds draw equal noise on every device.
+    generators are the CPU's: equal seeds draw equal numbers on every device. One number a row and token comes from there,
+    since a vocabulary of them would take a CPU longer than a GPU takes for the token.
     """
 
     def __init__(self, decoding: Decoding, seeds: Sequence[int], device: torch.device) -> None:
@@ -59,12 +61,14 @@ class SeededNoise(LogitsProcessor):
         self._device = device
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores of shape (rows, vocabulary): divided by the temperature, cut to the nucleus, with noise."""
+        """Scores of shape (rows, vocabulary): 0 for the token drawn, minus infinity for the others."""
         likely = _nucleus(scores / self._decoding.temperature, self._decoding.top_p)
-        uniform = torch.stack([torch.rand(scores.shape[1], generator=each) for each in self._generators])
-        # Never the logarithm of 0, on either side.
-        uniform = uniform.clamp(torch.finfo(torch.float32).tiny, 1 - torch.finfo(torch.float32).eps)
-        return likely - (-uniform.log()).log().to(self._device)
+        # In float64: over a large vocabulary the sum's rounding is else larger than the rarest tokens.
+        reached = likely.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+        # Of 24 bits, so below 1 also times the last sum: some token is always reached, never one of probability 0.
+        uniform = torch.stack([torch.rand(1, generator=each) for each in self._generators]).double()
+        drawn = torch.searchsorted(reached, to_device(uniform, self._device) * reached[:, -1:], right=True)
+        return torch.full_like(scores, -torch.inf).scatter(-1, drawn, 0.0)
 
 
 def _nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:

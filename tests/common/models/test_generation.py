@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.models.generation import NumbersOnly, SeededNoise, decoding_arguments
+from common.models.generation import NumbersOnly, SeededDraw, decoding_arguments
 from common.models.prompts import Decoding
 
 CPU = torch.device("cpu")
@@ -13,9 +13,9 @@ LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -8.0])
 
 def drawn(decoding: Decoding, seeds: list[int], rows: int = 1) -> torch.Tensor:
     """The tokens that `rows` steps choose, shape (rows, len(seeds)), each step with the same logits."""
-    noise = SeededNoise(decoding, seeds, CPU)
+    draw = SeededDraw(decoding, seeds, CPU)
     scores = LOGITS.expand(len(seeds), -1)
-    return torch.stack([noise(torch.zeros(len(seeds), 1), scores).argmax(dim=-1) for _ in range(rows)])
+    return torch.stack([draw(torch.zeros(len(seeds), 1), scores).argmax(dim=-1) for _ in range(rows)])
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -42,6 +42,28 @@ def test_a_row_draws_from_its_own_seed_alone() -> None:
     for column, seed in enumerate((5, 6, 7)):
         assert drawn(decoding, [seed], rows=50)[:, 0].tolist() == together[:, column].tolist()
     assert together[:, 0].tolist() != together[:, 1].tolist()
+
+
+def test_a_draw_takes_one_number_of_its_seed_however_large_the_vocabulary() -> None:
+    """Drawing is the CPU's, while a GPU waits: a number a token of the vocabulary took longer than the model."""
+    decoding, seed = Decoding(max_new_tokens=1, temperature=1.0), 3
+    numbers = torch.Generator().manual_seed(seed)
+    draw = SeededDraw(decoding, [seed], CPU)
+    # Equally likely tokens share the numbers from 0 to 1 in their order.
+    scores = torch.zeros(1, 150_000)
+    for _ in range(20):
+        expected = int(torch.rand(1, generator=numbers).item() * scores.shape[1])
+        assert abs(int(draw(torch.zeros(1, 1), scores).argmax()) - expected) <= 1
+
+
+def test_a_token_that_can_not_be_is_never_drawn() -> None:
+    """Not even by the numbers at both ends."""
+    scores = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
+    draw = SeededDraw(Decoding(max_new_tokens=1, temperature=1.0), [0], CPU)
+    with pytest.MonkeyPatch.context() as patch:
+        for number, token in ((0.0, 1), (1 - 2**-24, 3)):
+            patch.setattr(torch, "rand", lambda *_, number=number, **__: torch.tensor([number]))
+            assert draw(torch.zeros(1, 1), scores).argmax().item() == token
 
 
 def test_seeds_of_64_bits_are_seeds() -> None:
