@@ -9,6 +9,7 @@ from pydantic import PositiveInt
 
 from common.models.llava_next.batches import bounded
 from common.models.llava_next.model import LlavaNext, identity
+from common.models.micro_batches import trial_size
 from common.models.prompts import Decoding, Prompt
 from common.models.protocols import Description, DifferenceRequest
 from common.models.torch_device import to_device
@@ -18,6 +19,7 @@ from schemas.trail import ModelId
 
 _WARM_UP_SIZE = (2068, 1024)
 """Of two pictures of the published generator side by side (papers.md 1.3 and 1.7)."""
+_WARM_UP = Decoding(max_new_tokens=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,13 @@ class LlavaNextDifferenceDescriber:
         self._prompt, self._template, self._decoding = prompt, template, decoding
         self._row_tokens = kv_bytes // self.llava.bytes_per_token
 
+    @torch.inference_mode()
     def warm_up(self) -> None:
-        """One composite of the usual size."""
+        """On a GPU as many composites of the usual size as a batch takes, else one."""
         image = Image.new("RGB", _WARM_UP_SIZE)
-        self._describe([DifferenceRequest(image, image, image, "", "", 0)], Decoding(max_new_tokens=2))
+        request = DifferenceRequest(image, image, image, "", "", 0)
+        tokens = sum(len(row.embeddings) for row in self._rows([request])) + self._decoding.max_new_tokens
+        self._describe([request] * trial_size(max(1, self._row_tokens // tokens), self.llava.device), _WARM_UP)
 
     def describe_differences(self, requests: Sequence[DifferenceRequest]) -> Sequence[Description]:
         """One description per request, in order. Raises ValueError for descriptions that the model has no room for."""

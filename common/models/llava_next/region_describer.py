@@ -10,6 +10,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from common.models.llava_next.batches import bounded
 from common.models.llava_next.model import LlavaNext, Question, identity
 from common.models.llava_next.prefix import Prefix, PrefixCache, check_shareable, picture_key, prefix_of, rows_of
+from common.models.micro_batches import trial_size
 from common.models.prompts import Decoding, Prompt, box_text
 from common.models.protocols import Description, RegionRequest
 from common.models.torch_device import to_device
@@ -19,6 +20,10 @@ from schemas.geometry import Box
 
 _WARM_UP_SIDE = 1024
 """Of the square pictures that the published generator draws (papers.md 1.3)."""
+_WARM_UP = Decoding(max_new_tokens=2)
+
+PREFIX_BYTES = 6 * 2**30
+"""Enough for the two pictures of a pair of the 13B in 16 bits, which take 4.5 GiB: a batch may end between their boxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,13 @@ class LlavaNextRegionDescriber:
         template: str,
         decoding: Decoding,
         kv_bytes: PositiveInt = 8 * 2**30,
-        prefix_bytes: NonNegativeInt = 4 * 2**30,
+        prefix_bytes: NonNegativeInt = PREFIX_BYTES,
     ) -> None:
         """`prompt` has the place {box}; `template` is a chat template that puts the picture in front of the text.
 
-        `kv_bytes` bounds the keys and values of one batch; by default 6 boxes of the 7B or 4 of the 13B, in 16 bits, at
-        2,350 tokens. `prefix_bytes` bounds what is kept of pictures for the next batch: by default a pair's of the 13B.
+        `kv_bytes` bounds the keys and values of one batch; by default 5 boxes of the 7B or 3 of the 13B, in 16 bits, of
+        pictures of 1024 x 1024 pixels, which have 2,928 tokens. `prefix_bytes` bounds what is kept of pictures for the next
+        batch: with less than a pair takes, a pair that is cut by a batch's end is encoded twice.
         While a batch runs, what its pictures share lies beside it, less than `kv_bytes` again.
         Raises ConfigurationError where the weights are missing, broken or of another architecture, ValueError where
         prompt or template do not fit.
@@ -64,11 +70,14 @@ class LlavaNextRegionDescriber:
         self._prefixes = PrefixCache(prefix_bytes)
         self._before = self._shared_beginning()
 
+    @torch.inference_mode()
     def warm_up(self) -> None:
-        """One box of a picture of the usual size. Nothing of it stays."""
+        """On a GPU as many boxes of a picture of the usual size as a batch takes, else one. Nothing of it stays."""
         box = Box(x0=0, y0=0, x1=1, y1=1, width=_WARM_UP_SIDE, height=_WARM_UP_SIDE)
         image = Image.new("RGB", (_WARM_UP_SIDE, _WARM_UP_SIDE))
-        self._describe([RegionRequest(image, [box], [0])], Decoding(max_new_tokens=2))
+        tokens = self._prefix(image).tokens + len(self._question(box).after) + self._decoding.max_new_tokens
+        rows = trial_size(max(1, self._row_tokens // tokens), self.llava.device)
+        self._describe([RegionRequest(image, [box] * rows, range(rows))], _WARM_UP)
         self._prefixes.clear()
 
     def describe_regions(self, requests: Sequence[RegionRequest]) -> Sequence[Sequence[Description]]:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPVisionConfig
+from transformers import CLIPVisionConfig, LlamaConfig
 
 from common.models import quantization, registry
 from common.models.conversation import picture_question
+from common.models.llava_next import difference_describer, region_describer
 from common.models.llava_next.batches import bounded
 from common.models.llava_next.difference_describer import LlavaNextDifferenceDescriber
-from common.models.llava_next.model import LlavaNext
+from common.models.llava_next.model import LlavaNext, bytes_per_token
 from common.models.llava_next.prefix import Prefix, PrefixCache
-from common.models.llava_next.region_describer import LlavaNextRegionDescriber
+from common.models.llava_next.region_describer import PREFIX_BYTES, LlavaNextRegionDescriber
 from common.models.prompts import Decoding
 from common.models.protocols import DifferenceRequest, RegionRequest
 from common.models.weights import Weights
@@ -155,6 +156,13 @@ def test_a_picture_is_encoded_once_for_all_its_boxes_whatever_is_kept(weights: W
         assert work.encoded == (3 if prefix_bytes == 0 else 2)
 
 
+def test_a_pair_of_the_largest_published_model_is_kept() -> None:
+    """Two square pictures of 1024 pixels, each the whole and 2 x 2 tiles of 24 x 24 patches with a line's end a row."""
+    tokens = 24 * 24 + 48 * 48 + 48
+    vicuna_13b = LlamaConfig(hidden_size=5120, num_hidden_layers=40, num_attention_heads=40)
+    assert 2 * tokens * bytes_per_token(vicuna_13b, torch.float16) < 0.95 * PREFIX_BYTES
+
+
 def test_no_batch_has_more_keys_and_values_than_it_may(weights: Weights) -> None:
     limit = 280 * BYTES_PER_TOKEN
     describer = regions(weights, kv_bytes=limit)
@@ -223,6 +231,27 @@ def test_a_warm_up_leaves_nothing_behind(weights: Weights) -> None:
         assert texts(describer, request(0)) == before
     assert work.encoded == 1
     differences(weights).warm_up()
+
+
+@pytest.mark.parametrize("kind", [regions, differences])
+def test_a_warm_up_on_a_gpu_tries_a_full_batch(
+    kind: Callable[..., Any], weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not fit is found out before the first record."""
+    for module in (region_describer, difference_describer):
+        monkeypatch.setattr(module, "trial_size", lambda size, device: size)
+    limit = 600 * BYTES_PER_TOKEN
+    describer = kind(weights, kv_bytes=limit)
+    with watched(describer.llava) as work:
+        describer.warm_up()
+    ((rows, size),) = work.batches
+    one_more = (rows + 1) * (size // rows + llava.GREEDY.max_new_tokens * BYTES_PER_TOKEN)
+    assert rows > 1
+    assert size <= limit < one_more
+    small = kind(weights, kv_bytes=1)
+    with watched(small.llava) as work:
+        small.warm_up()
+    assert [rows for rows, _ in work.batches] == [1]
 
 
 def test_a_sampled_caption_depends_on_its_own_seed_alone(weights: Weights) -> None:
