@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from common.models.prompts import Decoding, Prompt
+from tests.tiny.published import rename_tensors
 
 TILE = 56
 """Side of a tile in pixels; a tile is 4 x 4 patches."""
@@ -93,6 +94,9 @@ def save(folder: Path, seed: int = 0) -> None:
     model.generation_config.bos_token_id = tokenizer.bos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
+    rename_tensors(
+        folder / "model.safetensors", lambda own: own.replace("vision_tower.", "vision_tower.vision_model.", 1)
+    )
     LlavaNextProcessor(
         image_processor=LlavaNextImageProcessorPil(
             size={"shortest_edge": TILE},

@@ -14,6 +14,8 @@ import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from tests.tiny.published import rename_tensors
+
 SIZE = 128
 """Side of its pictures in pixels."""
 TEXT_TOKENS = 77
@@ -38,6 +40,9 @@ def save(folder: Path, seed: int = 0) -> None:
     pipeline.save_pretrained(folder, safe_serialization=True, variant="fp16")
     for name in ("tokenizer", "tokenizer_2"):
         _as_published(folder / name)
+    positions = {"text_model.embeddings.position_ids": torch.arange(TEXT_TOKENS).unsqueeze(0)}
+    rename_tensors(folder / "text_encoder" / "model.fp16.safetensors", lambda own: f"text_model.{own}", positions)
+    rename_tensors(folder / "text_encoder_2" / "model.fp16.safetensors", lambda own: own, positions)
 
 
 def _pipeline() -> StableDiffusionXLPipeline:

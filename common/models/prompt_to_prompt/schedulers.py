@@ -28,6 +28,9 @@ _OPTIONS: Mapping[Scheduler, Mapping[str, Any]] = {
 }
 """What a configuration that was written for another sampler would leave at values that do not suit latents."""
 
+_STOCHASTIC = "sde-"
+"""How the algorithms of DPM-Solver begin that draw noise in every step."""
+
 
 def scheduler_of(own: Any, chosen: Scheduler | None) -> Any:
     """The chosen sampler on the noise levels of the checkpoint's own, or its own where none is chosen.
@@ -36,8 +39,9 @@ def scheduler_of(own: Any, chosen: Scheduler | None) -> Any:
     """
     if chosen is not None:
         return _CLASSES[chosen].from_config(own.config, **_OPTIONS.get(chosen, {}))
-    if type(own) not in _CLASSES.values():
-        raise ValueError(
-            f"option `scheduler`: the checkpoint's own is {type(own).__name__}, expected one of {', '.join(Scheduler)}"
-        )
-    return own
+    name = type(own).__name__
+    if str(own.config.get("algorithm_type", "")).startswith(_STOCHASTIC):
+        name = f"{name} with {own.config.algorithm_type}"
+    elif type(own) in _CLASSES.values():
+        return own
+    raise ValueError(f"option `scheduler`: the checkpoint's own is {name}, expected one of {', '.join(Scheduler)}")

@@ -1,6 +1,7 @@
 """The pair generator on a tiny checkpoint: batches, counts, precision, samplers, and what is broken."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -306,6 +307,21 @@ def test_a_sampler_of_the_checkpoint_that_is_not_supported(build: Build, broken:
     with pytest.raises(ValueError, match="own is EulerAncestralDiscreteScheduler, expected one of euler, ddim"):
         build(folder=broken)
     assert build(folder=broken, scheduler=Scheduler.EULER).identity
+
+
+def test_a_sampler_of_the_checkpoint_that_draws_noise(build: Build, broken: Path) -> None:
+    """The class is supported; with this algorithm the two pictures of a pair would differ everywhere."""
+    path = broken / "scheduler" / "scheduler_config.json"
+    noisy = {**json.loads(path.read_text()), "_class_name": "DPMSolverMultistepScheduler"}
+    index = broken / "model_index.json"
+    index.write_text(index.read_text().replace("EulerDiscreteScheduler", "DPMSolverMultistepScheduler"))
+    path.write_text(json.dumps({**noisy, "algorithm_type": "sde-dpmsolver++"}))
+    with pytest.raises(
+        ValueError, match=re.escape("own is DPMSolverMultistepScheduler with sde-dpmsolver++, expected")
+    ):
+        build(folder=broken)
+    path.write_text(json.dumps({**noisy, "algorithm_type": "dpmsolver++"}))
+    assert build(folder=broken).identity
 
 
 def test_files_without_a_variant(build: Build, broken: Path) -> None:
