@@ -11,6 +11,16 @@ from typing import Any
 
 import torch
 
+from benchmarks.architectures import (
+    CLIP_VIT_B_32,
+    FASTSAM_X,
+    LLAMA_7B,
+    VIT_L_16,
+    blip_config,
+    llama_config,
+    llava_config,
+    sdxl_parts,
+)
 from benchmarks.scales import Scale
 
 _SEED = 0
@@ -86,45 +96,24 @@ class _Large:
 
     def _editor(self) -> None:
         """Vicuna-7B-1.5."""
-        from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+        from transformers import AutoTokenizer, LlamaForCausalLM
 
-        config = LlamaConfig(**_LLAMA_7B, vocab_size=32_000, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+        config = llama_config(LLAMA_7B)
         model = self._drawn(lambda: LlamaForCausalLM(config))
         self._never_silent(model.lm_head, len(AutoTokenizer.from_pretrained(self._folder)))
         self._replace(model)
 
     def _llava(self) -> None:
-        """LLaVA-NeXT on Vicuna-7B, with CLIP ViT-L/14 at 336 pixels."""
-        from transformers import (
-            AutoTokenizer,
-            CLIPVisionConfig,
-            LlamaConfig,
-            LlavaNextConfig,
-            LlavaNextForConditionalGeneration,
-        )
+        """LLaVA-NeXT on Vicuna-7B."""
+        from transformers import AutoTokenizer, LlavaNextForConditionalGeneration
 
         tokenizer = AutoTokenizer.from_pretrained(self._folder)
-        config = LlavaNextConfig(
-            vision_config=CLIPVisionConfig(
-                hidden_size=1024,
-                intermediate_size=4096,
-                num_hidden_layers=24,
-                num_attention_heads=16,
-                image_size=336,
-                patch_size=14,
-                projection_dim=768,
-            ),
-            text_config=LlamaConfig(
-                **_LLAMA_7B,
-                vocab_size=32_064,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            ),
-            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-            image_grid_pinpoints=[[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]],
-            vision_feature_layer=-2,
-            vision_feature_select_strategy="default",
+        config = llava_config(
+            LLAMA_7B,
+            bos=tokenizer.bos_token_id,
+            eos=tokenizer.eos_token_id,
+            pad=tokenizer.pad_token_id,
+            image=tokenizer.convert_tokens_to_ids("<image>"),
         )
         model = self._drawn(lambda: LlavaNextForConditionalGeneration(config))
         self._never_silent(model.lm_head, tokenizer.pad_token_id)
@@ -137,27 +126,10 @@ class _Large:
         )
 
     def _blip(self) -> None:
-        """BLIP ITM large: ViT-L/16 at 384 pixels, BERT base."""
-        from transformers import BlipConfig, BlipForImageTextRetrieval, BlipTextConfig, BlipVisionConfig
+        """BLIP ITM large."""
+        from transformers import BlipForImageTextRetrieval
 
-        text = BlipTextConfig(
-            vocab_size=30_524,
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            max_position_embeddings=512,
-            encoder_hidden_size=1024,
-        )
-        vision = BlipVisionConfig(
-            hidden_size=1024,
-            intermediate_size=4096,
-            num_hidden_layers=24,
-            num_attention_heads=16,
-            image_size=384,
-            patch_size=16,
-        )
-        config = BlipConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), image_text_hidden_size=256)
+        config = blip_config(VIT_L_16)
         self._replace(self._drawn(lambda: BlipForImageTextRetrieval(config)))
         self._edit("preprocessor_config.json", size={"height": 384, "width": 384})
 
@@ -168,29 +140,18 @@ class _Large:
 
         from tests.tiny import clip
 
-        config = open_clip.get_model_config("ViT-B-32-quickgelu")
+        config = open_clip.get_model_config(CLIP_VIT_B_32)
         model = self._drawn(lambda: open_clip.CLIP(**config))
         save_file(model.float().cpu().state_dict(), self._folder / "open_clip_model.safetensors")
         clip.save_config(self._folder, config)
 
     def _fastsam(self) -> None:
-        """FastSAM-x is YOLOv8x-seg with one class."""
         from tests.tiny import fastsam
 
-        fastsam.save(self._folder, _SEED, "yolov8x-seg.yaml")
+        fastsam.save(self._folder, _SEED, FASTSAM_X)
 
     def _sdxl(self) -> None:
-        """Stable Diffusion XL base 1.0."""
-        from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextModel, CLIPTextModelWithProjection
-
-        parts: dict[str, Callable[[], Any]] = {
-            "unet": lambda: UNet2DConditionModel(**_SDXL_UNET),
-            "vae": lambda: AutoencoderKL(**_SDXL_VAE),
-            "text_encoder": lambda: CLIPTextModel(_text_config(768, 3072, 12, 12, "quick_gelu")),
-            "text_encoder_2": lambda: CLIPTextModelWithProjection(_text_config(1280, 5120, 32, 20, "gelu")),
-        }
-        for name, build in parts.items():
+        for name, build in sdxl_parts().items():
             self._replace(self._drawn(build), name, variant="fp16")
 
     def _drawn(self, build: Callable[[], Any]) -> Any:
@@ -224,55 +185,3 @@ class _Large:
     def _edit(self, name: str, **values: Any) -> None:
         path = self._folder / name
         path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-
-
-_LLAMA_7B: Mapping[str, Any] = {
-    "hidden_size": 4096,
-    "intermediate_size": 11_008,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "max_position_embeddings": 4096,
-}
-
-_SDXL_UNET: Mapping[str, Any] = {
-    "sample_size": 128,
-    "block_out_channels": (320, 640, 1280),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "layers_per_block": 2,
-    "transformer_layers_per_block": (1, 2, 10),
-    "attention_head_dim": (5, 10, 20),
-    "cross_attention_dim": 2048,
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-}
-
-_SDXL_VAE: Mapping[str, Any] = {
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "block_out_channels": (128, 256, 512, 512),
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "sample_size": 1024,
-    "scaling_factor": 0.13025,
-    "force_upcast": True,
-}
-
-
-def _text_config(hidden: int, intermediate: int, layers: int, heads: int, activation: str) -> Any:
-    from transformers import CLIPTextConfig
-
-    return CLIPTextConfig(
-        hidden_size=hidden,
-        intermediate_size=intermediate,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        max_position_embeddings=77,
-        projection_dim=hidden,
-        hidden_act=activation,
-        pad_token_id=1,
-        bos_token_id=49406,
-        eos_token_id=49407,
-    )
