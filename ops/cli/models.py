@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -28,23 +29,30 @@ def models() -> None:
 @json_option
 @settings_options
 def list_models(settings: SettingsOptions, *, as_json: bool) -> None:
-    """Show for each role the model, its licence, its size and what of it is here. Reads no file but the lock."""
+    """Show for each role the model, its licence, its size and what of it is here. Reads no file but the lock.
+
+    A size with `~` is computed from the model's architecture; that of its files is known once they are in the lock.
+    """
     from common.models.weights import folder_of
     from ops.cli.output import print_json, print_table
     from ops.models.licences import licence_of
-    from ops.models.needs import needs_of
+    from ops.models.needs import needs_of, sources_of
     from ops.models.presence import State, presence_of
+    from ops.models.sizes import computed_size, total_of
 
     common = settings.layers().common()
+    needs = needs_of(common.models)
+    total = total_of(sources_of(needs), common.weights)
     shown: list[dict[str, object]] = []
     rows = []
-    for need in needs_of(common.models):
+    for need in needs:
         source = need.source
         if source is None:
             shown.append({"role": need.role, "adapter": need.adapter, "weights": None})
             rows.append([need.role, need.adapter, "-", "-", "-", "-", "needs none"])
             continue
         found, licence = presence_of(source, common.weights), licence_of(source.id)
+        computed = computed_size(source) if found.size is None else None
         named = source.revision if source.path is None and source.url is None else None
         shown.append(
             {
@@ -58,6 +66,7 @@ def list_models(settings: SettingsOptions, *, as_json: bool) -> None:
                     "licence_source": licence.source if licence else None,
                     "outputs": (licence.outputs or None) if licence else None,
                     "bytes": found.size,
+                    "computed_bytes": computed,
                     "state": found.state,
                     "detail": found.detail or None,
                     "folder": str(folder_of(source, common.weights)),
@@ -71,17 +80,21 @@ def list_models(settings: SettingsOptions, *, as_json: bool) -> None:
                 source.id,
                 found.revision or f"{named + ', ' if named else ''}not pinned",
                 licence.name if licence else UNKNOWN,
-                f"{found.size / 1e9:.2f} GB" if found.size is not None else UNKNOWN,
+                _size(found.size, computed),
                 f"{found.state}: {found.detail}" if found.detail else str(found.state),
             ]
         )
     if as_json:
-        print_json({"profile": common.profile, "models": shown})
+        print_json({"profile": common.profile, "models": shown, "total": asdict(total)})
         return
     print_table(["role", "adapter", "model", "revision", "licence", ">size", "here"], rows)
     if all(row[-1] == "needs none" for row in rows):
         click.echo(f"the profile {common.profile} needs no weights", err=True)
-    elif any(row[-1] == State.MISSING for row in rows):
+        return
+    if total.bytes:
+        unknown = f", without {', '.join(total.unknown)}: {UNKNOWN}" if total.unknown else ""
+        _say(f"{_size(None if total.computed else total.bytes, total.bytes)} in all, each model once{unknown}")
+    if any(row[-1] == State.MISSING for row in rows):
         click.echo("`imgdiff models download` fetches what is missing", err=True)
 
 
@@ -142,6 +155,12 @@ def download(settings: SettingsOptions, *, roles: tuple[str, ...], update: bool)
             locked = downloader.download(source)
             if locked is not None:
                 click.echo(f"{source.id}\t{locked.revision}\t{sum(file.size for file in locked.files.values())}")
+
+
+def _size(exact: int | None, computed: int | None) -> str:
+    if exact is not None:
+        return f"{exact / 1e9:.2f} GB"
+    return f"~{computed / 1e9:.1f} GB" if computed is not None else UNKNOWN
 
 
 def _of_roles(common: "CommonSettings", roles: tuple[str, ...]) -> "list[Need]":

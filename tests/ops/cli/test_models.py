@@ -148,11 +148,71 @@ def test_every_profile_is_listed_with_licences_and_nothing_invented(
         assert isinstance(weights, dict)
         assert weights["licence"], f"{role}: {weights['id']} has no licence in ops/models/licences.py"
         assert (weights["state"], weights["pinned"], weights["bytes"]) == ("missing", False, None)
+        assert weights["computed_bytes"], f"{role}: {weights['id']} has no size in ops/models/sizes.py"
 
 
-def test_two_places_of_one_model_are_refused(settings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("profile", ["paper", "code", "recipe"])
+def test_the_total_before_the_download_counts_each_model_once(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list", "--json", "--profile", profile]) == 0
+    found = json.loads(capsys.readouterr().out)
+    sizes = {each["weights"]["id"]: each["weights"]["computed_bytes"] for each in found["models"]}
+    assert len(sizes) < len(found["models"])
+    assert found["total"] == {"bytes": sum(sizes.values()), "computed": True, "unknown": []}
+
+    assert main(["models", "list", "--profile", profile]) == 0
+    shown = capsys.readouterr()
+    assert f"~{sum(sizes.values()) / 1e9:.1f} GB in all, each model once" in shown.err
+    editor = next(line for line in shown.out.splitlines() if line.startswith("caption_editor\t"))
+    assert f"\t~{found['models'][0]['weights']['computed_bytes'] / 1e9:.1f} GB\tmissing" in editor
+
+
+def test_another_model_is_not_shown_with_the_size_of_the_profiles(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--profile", "recipe", "--set", "models.caption_editor.weights.id=owner/other"]
+    weights = listed(flags, capsys)["caption_editor"]["weights"]
+    assert isinstance(weights, dict)
+    assert (weights["bytes"], weights["computed_bytes"]) == (None, None)
+    main(["models", "list", *flags])
+    assert "in all, each model once, without owner/other: not known here" in capsys.readouterr().err
+
+
+def test_a_folder_of_ones_own_is_no_part_of_the_total(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--profile", "recipe", "--set", "models.caption_editor.weights.path=mine"]
+    assert main(["models", "list", "--json", *flags]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["models"][0]["weights"]["computed_bytes"] is None
+    sizes = {each["weights"]["id"]: each["weights"]["computed_bytes"] for each in found["models"][1:]}
+    assert found["total"] == {"bytes": sum(sizes.values()), "computed": True, "unknown": []}
+
+
+def test_the_locked_size_counts_once_it_is_there(
+    settings: list[str], hub: HubServer, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    id = "Salesforce/blip-itm-base-coco"
+    hub.models[id] = dict(FILES)
+    file = here / "settings.toml"
+    file.write_text(file.read_text().replace("owner/tiny", id))
+    before = listed(settings, capsys)["image_encoder"]["weights"]
+    assert isinstance(before, dict)
+    assert (before["bytes"], before["computed_bytes"]) == (None, 4 * 223_744_258)
+    main(["models", "list", *settings])
+    assert "~0.9 GB in all" in capsys.readouterr().err
+
+    assert main(["models", "download", *settings]) == 0
+    after = listed(settings, capsys)["image_encoder"]["weights"]
+    assert isinstance(after, dict)
+    assert (after["bytes"], after["computed_bytes"]) == (len(TENSORS) + 2, None)
+    main(["models", "list", *settings])
+    shown = capsys.readouterr()
+    assert "\t0.00 GB\tlocked" in shown.out
+    assert shown.err == "0.00 GB in all, each model once\n"
+
+
+@pytest.mark.parametrize("command", ["list", "check", "download"])
+def test_two_places_of_one_model_are_refused(
+    command: str, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     flag = "models.text_encoder.weights.revision=v2"
-    assert main(["models", "download", *settings, "--set", flag]) == 78
+    assert main(["models", command, *settings, "--set", flag]) == 78
     line = capsys.readouterr().err
     assert "`models.image_encoder.weights` and `models.text_encoder.weights`" in line
 
