@@ -9,6 +9,7 @@ from pydantic import PositiveInt
 
 from common.models.llava_next.batches import bounded
 from common.models.llava_next.model import LlavaNext, identity
+from common.models.llava_next.room import KV_BYTES
 from common.models.micro_batches import trial_size
 from common.models.prompts import Decoding, Prompt
 from common.models.protocols import Description, DifferenceRequest
@@ -41,7 +42,7 @@ class LlavaNextDifferenceDescriber:
         prompt: Prompt,
         template: str,
         decoding: Decoding,
-        kv_bytes: PositiveInt = 8 * 2**30,
+        kv_bytes: PositiveInt = KV_BYTES,
     ) -> None:
         """`prompt` has the places {first} and {second} for the two descriptions; `template` is a chat template.
 

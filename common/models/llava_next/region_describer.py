@@ -10,6 +10,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from common.models.llava_next.batches import bounded
 from common.models.llava_next.model import LlavaNext, Question, identity
 from common.models.llava_next.prefix import Prefix, PrefixCache, check_shareable, picture_key, prefix_of, rows_of
+from common.models.llava_next.room import KV_BYTES, PREFIX_BYTES
 from common.models.micro_batches import trial_size
 from common.models.prompts import Decoding, Prompt, box_text
 from common.models.protocols import Description, RegionRequest
@@ -21,9 +22,6 @@ from schemas.geometry import Box
 _WARM_UP_SIDE = 1024
 """Of the square pictures that the published generator draws (papers.md 1.3)."""
 _WARM_UP = Decoding(max_new_tokens=2)
-
-PREFIX_BYTES = 6 * 2**30
-"""Enough for the two pictures of a pair of the 13B in 16 bits, which take 4.5 GiB: a batch may end between their boxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class LlavaNextRegionDescriber:
         prompt: Prompt,
         template: str,
         decoding: Decoding,
-        kv_bytes: PositiveInt = 8 * 2**30,
+        kv_bytes: PositiveInt = KV_BYTES,
         prefix_bytes: NonNegativeInt = PREFIX_BYTES,
     ) -> None:
         """`prompt` has the place {box}; `template` is a chat template that puts the picture in front of the text.

@@ -22,7 +22,8 @@ from common.models.llava_next.batches import bounded
 from common.models.llava_next.difference_describer import LlavaNextDifferenceDescriber
 from common.models.llava_next.model import LlavaNext, bytes_per_token
 from common.models.llava_next.prefix import Prefix, PrefixCache
-from common.models.llava_next.region_describer import PREFIX_BYTES, LlavaNextRegionDescriber
+from common.models.llava_next.region_describer import LlavaNextRegionDescriber
+from common.models.llava_next.room import PREFIX_BYTES
 from common.models.prompts import Decoding
 from common.models.protocols import DifferenceRequest, RegionRequest
 from common.models.weights import Weights
