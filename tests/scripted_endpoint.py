@@ -9,9 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 Body = Mapping[str, Any]
+
+TRICKLE_S = 0.05
+"""Between two pieces of what says nothing."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Answer:
     delay_s: float = 0.0
     hangs_up: bool = False
     """Close the connection in place of an answer."""
+    trickles: Literal["head", "body"] | None = None
+    """While it takes that long, keep something coming that says nothing: header lines, or blank lines before the JSON."""
 
 
 def says(text: str | None, finish_reason: str = "stop", fingerprint: str | None = None, delay_s: float = 0.0) -> Answer:
@@ -47,6 +52,12 @@ def user_text(body: Body) -> str:
     """What the user says in a request: the text, or the text part beside a picture."""
     content = body["messages"][-1]["content"]
     return str(content if isinstance(content, str) else content[-1]["text"])
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    """Of connections that arrive at once. One beyond them would only come in at its second try, a second later."""
 
 
 class ScriptedEndpoint:
@@ -75,8 +86,7 @@ class ScriptedEndpoint:
         self._at_once = 0
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
@@ -86,6 +96,11 @@ class ScriptedEndpoint:
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -116,7 +131,7 @@ class ScriptedEndpoint:
         try:
             made = self.reply(body)
             answer = made if isinstance(made, Answer) else says(made)
-            time.sleep(answer.delay_s)
+            time.sleep(0.0 if answer.trickles else answer.delay_s)
             return answer
         finally:
             with self._lock:
@@ -159,8 +174,21 @@ class ScriptedEndpoint:
                 self.send_response(answer.status)
                 for name, value in {"Content-Type": "application/json", **answer.headers}.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+                blanks = round(answer.delay_s / TRICKLE_S) if answer.trickles else 0
+                self.send_header("Content-Length", str(len(data) + (blanks if answer.trickles == "body" else 0)))
+                # Whoever does not wait for the rest closes the connection.
+                with suppress(ConnectionError):
+                    if answer.trickles == "head":
+                        self._trickle(b"X-Wait: yes\r\n", blanks)
+                    self.end_headers()
+                    if answer.trickles == "body":
+                        self._trickle(b"\n", blanks)
+                    self.wfile.write(data)
+
+            def _trickle(self, piece: bytes, times: int) -> None:
+                self.flush_headers()
+                for _ in range(times):
+                    self.wfile.write(piece)
+                    time.sleep(TRICKLE_S)
 
         return Handler

@@ -57,7 +57,7 @@ class EndpointModel:
         """`base_url` ends where the API's paths begin, mostly in `/v1`. The chat template is the endpoint's.
 
         Without an `api_key` the one of the environment's OPENAI_API_KEY is sent, if there is one. `concurrency` is how
-        many requests are open at once, `timeout_s` how long each may take to be answered.
+        many requests are open at once, `timeout_s` how long each may take to be answered as a whole.
         """
         prompt.require(*self.sample)
         self._prompt = prompt

@@ -1,11 +1,16 @@
-"""Chat completions from an endpoint: many at once, in order, and what goes wrong as the runtime's errors."""
+"""Chat completions from an endpoint: many at once, in order, and what goes wrong as the runtime's errors.
 
+Requests run on an event loop that lives as long as the call does. Only there can a request be given up at any moment: the
+limits of a blocking client begin anew with every byte that arrives. Nothing is left open between two calls.
+"""
+
+import asyncio
+import errno
 import hashlib
 import json
 import os
-import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import ssl
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -55,6 +60,9 @@ class ChatReply:
     fingerprint: str | None
 
 
+_Failure = ConfigurationError | TransientError | EndpointReplyError
+
+
 class _Message(BaseModel):
     content: str | None = None
 
@@ -85,6 +93,7 @@ class Endpoint:
     ) -> None:
         """`setting` is where the options lie, such as `models.caption_editor.options`. Opens no connection.
 
+        `timeout_s` is for a request as a whole, from the moment it is begun to the last byte of its answer.
         Raises ValueError for a `base_url` that is no address, or one that carries a password.
         """
         parts = urlsplit(base_url)
@@ -99,8 +108,7 @@ class Endpoint:
         self._url = base_url
         self._model = model
         self._timeout_s = timeout_s
-        self._client = openai.OpenAI(base_url=base_url, api_key=self._key, max_retries=0, timeout=timeout_s)
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="endpoint")
+        self._concurrency = concurrency
         self._answered: dict[str, ChatReply] = {}
 
     def check_model(self) -> None:
@@ -109,7 +117,7 @@ class Endpoint:
         Raises TransientError where it is not there yet, ConfigurationError naming the setting that is wrong.
         """
         try:
-            text = self._client.models.with_raw_response.list().text
+            text = asyncio.run(self._listed())
             models = [model.id for model in _Models.model_validate_json(text).data]
         except openai.NotFoundError as error:
             self._refuse("base_url", f"found {self._url!r}, which has no list of models ({self._said(error)})")
@@ -126,10 +134,15 @@ class Endpoint:
 
         Raises TransientError and ConfigurationError as above.
         """
-        try:
-            return self._ask(request)
-        except EndpointReplyError as error:
-            raise ConfigurationError(f"settings `{self._setting}`: a first request came to nothing: {error}") from None
+        [answer] = asyncio.run(self._ask_all([request]))
+        match answer:
+            case ChatReply():
+                return answer
+            case EndpointReplyError():
+                raise ConfigurationError(f"settings `{self._setting}`: a first request came to nothing: {answer}")
+            case _:
+                assert answer is not None, "no other request could have met an outage"
+                raise answer
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """One reply per request, in order; `concurrency` requests at a time.
@@ -141,16 +154,14 @@ class Endpoint:
         keys = [_key(request) for request in requests]
         replies = {key: self._answered[key] for key in keys if key in self._answered}
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in replies}
-        outage = threading.Event()
-        asked = {key: self._pool.submit(self._ask_before, outage, request) for key, request in missing.items()}
-        failures: list[Exception] = []
-        for key, future in asked.items():
-            try:
-                reply = future.result()
-            except (ConfigurationError, TransientError, EndpointReplyError) as error:
-                failures.append(error)
-            else:
-                replies |= {} if reply is None else {key: reply}
+        failures: list[_Failure] = []
+        answers = asyncio.run(self._ask_all(list(missing.values()))) if missing else []
+        for key, answer in zip(missing, answers, strict=True):
+            match answer:
+                case ChatReply():
+                    replies[key] = answer
+                case Exception():
+                    failures.append(answer)
         if failures:
             self._remember(replies)
             raise min(failures, key=_rank)
@@ -163,19 +174,47 @@ class Endpoint:
         for key in list(self._answered)[:-_REMEMBERED]:
             del self._answered[key]
 
-    def _ask_before(self, outage: threading.Event, request: ChatRequest) -> ChatReply | None:
-        """The reply; None where another request of the batch has met an outage."""
-        if outage.is_set():
-            return None
-        try:
-            return self._ask(request)
-        except (ConfigurationError, TransientError):
-            outage.set()
-            raise
+    async def _listed(self) -> str:
+        async with self._connected() as client:
+            return await self._in_time(client.models.with_raw_response.list())
 
-    def _ask(self, request: ChatRequest) -> ChatReply:
+    async def _ask_all(self, requests: Sequence[ChatRequest]) -> list[ChatReply | _Failure | None]:
+        """The reply of each or its failure; None for those that were not begun because another has met an outage."""
+        outage = asyncio.Event()
+        slots = asyncio.Semaphore(self._concurrency)
+        async with self._connected() as client:
+
+            async def ask(request: ChatRequest) -> ChatReply | _Failure | None:
+                async with slots:
+                    if outage.is_set():
+                        return None
+                    try:
+                        return await self._ask(client, request)
+                    except EndpointReplyError as error:
+                        return error
+                    except (ConfigurationError, TransientError) as error:
+                        outage.set()
+                        return error
+
+            return await asyncio.gather(*map(ask, requests))
+
+    def _connected(self) -> Any:
+        """A client to be closed. It has no limits of its own: they are for parts of a request."""
+        return openai.AsyncOpenAI(base_url=self._url, api_key=self._key, max_retries=0, timeout=None)
+
+    async def _in_time(self, asked: Awaitable[Any]) -> str:
+        """The text of the answer, once all of it is there. Raises TransientError where that takes too long."""
         try:
-            text = self._client.chat.completions.with_raw_response.create(**_body(self._model, request)).text
+            async with asyncio.timeout(self._timeout_s):
+                return (await asked).text
+        except TimeoutError:
+            raise TransientError(
+                f"{self._url}: no answer within {self._timeout_s:g} s (`{self._setting}.timeout_s`)"
+            ) from None
+
+    async def _ask(self, client: Any, request: ChatRequest) -> ChatReply:
+        try:
+            text = await self._in_time(client.chat.completions.with_raw_response.create(**_body(self._model, request)))
         except openai.OpenAIError as error:
             self._raise(error)
         try:
@@ -191,10 +230,6 @@ class Endpoint:
     def _raise(self, error: openai.OpenAIError) -> NoReturn:
         """What the runtime makes of it. Without the cause: that one has headers and bodies, and the key may be in them."""
         match error:
-            case openai.APITimeoutError():
-                raise TransientError(
-                    f"{self._url}: no answer within {self._timeout_s:g} s (`{self._setting}.timeout_s`)"
-                ) from None
             case openai.APIConnectionError():
                 raise TransientError(f"{self._url} can not be reached: {self._said(error)}") from None
             case openai.APIStatusError():
@@ -222,9 +257,20 @@ class Endpoint:
 
     def _said(self, error: openai.OpenAIError) -> str:
         """The error on one line, without the key: some endpoints send back what they were sent."""
-        text = str(error.__cause__ or error) if isinstance(error, openai.APIConnectionError) else str(error)
+        text = _root(error) if isinstance(error, openai.APIConnectionError) else str(error)
         line = " ".join(text.split())[:_LONGEST_MESSAGE]
         return line if self._key == _NO_KEY else line.replace(self._key, "***")
+
+
+def _root(error: BaseException) -> str:
+    """What was wrong in the first place: the wrappers around it, one for each library on the way, say little."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        # A name may stand for several addresses, each with a failure of its own: mostly the same one.
+        error = inner.exceptions[0] if isinstance(inner, BaseExceptionGroup) else inner
+    number = error.errno if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
+    if number is not None and number in errno.errorcode:
+        return os.strerror(number)  # where asyncio says "Connect call failed", whatever it was
+    return str(error) or type(error).__name__
 
 
 def _body(model: str, request: ChatRequest) -> dict[str, Any]:

@@ -5,9 +5,11 @@ import logging
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -196,9 +198,48 @@ def test_no_answer_in_time_is_transient(serve: Serve) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_nobody_there_is_transient() -> None:
-    with pytest.raises(TransientError, match="refused"):
-        editor(nobody_listens()).edit(REQUESTS[:1])
+@pytest.mark.parametrize("trickles", ["head", "body"])
+def test_what_trickles_is_no_answer_until_all_of_it_is_there(serve: Serve, trickles: Any) -> None:
+    server = serve(lambda body: replace(says(echo(body), delay_s=20.0), trickles=trickles))
+    threads = set(threading.enumerate())
+    started = time.monotonic()
+    with pytest.raises(TransientError, match=r"0\.3 s .*caption_editor\.options\.timeout_s"):
+        editor(server, timeout_s=0.3).edit(REQUESTS[:2])
+    assert time.monotonic() - started < 10
+    # Nobody reads on: the server finds its connections closed, and nothing of ours is left.
+    while server.connections and time.monotonic() - started < 10:
+        time.sleep(0.01)
+    assert server.connections == 0
+    assert {thread for thread in threading.enumerate() if thread.name.startswith(("endpoint", "asyncio"))} <= threads
+
+
+@pytest.mark.parametrize("trickles", ["head", "body"])
+def test_what_trickles_and_is_there_in_time_is_an_answer(serve: Serve, trickles: Any) -> None:
+    server = serve(lambda body: replace(says(echo(body), delay_s=0.3), trickles=trickles))
+    assert [reply.text for reply in editor(server).edit(REQUESTS[:2])] == ["caption 0", "caption 1"]
+
+
+def test_a_start_is_not_held_up_by_what_trickles(serve: Serve) -> None:
+    listed = Answer(body={"data": [{"id": "tiny"}]}, delay_s=20.0, trickles="body")
+    started = time.monotonic()
+    for options in ({"model_list": listed}, {"first": replace(says("ok", delay_s=20.0), trickles="body")}):
+        with pytest.raises(TransientError, match="timeout_s"):
+            editor(serve(echo, **options), timeout_s=0.3).warm_up()
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_nobody_there_is_transient(host: str) -> None:
+    with pytest.raises(TransientError, match="can not be reached: Connection refused"):
+        editor(nobody_listens().replace("127.0.0.1", host)).edit(REQUESTS[:1])
+
+
+def test_what_can_not_be_reached_says_why(serve: Serve) -> None:
+    server = serve(lambda _: Answer(hangs_up=True))
+    with pytest.raises(TransientError, match="can not be reached: Server disconnected without"):
+        editor(server).edit(REQUESTS[:1])
+    with pytest.raises(TransientError, match=r"can not be reached: \[SSL: "):
+        editor(server.base_url.replace("http:", "https:")).edit(REQUESTS[:1])
 
 
 def test_a_rate_limit_below_the_batch_slows_down_but_every_attempt_gets_further(serve: Serve) -> None:
