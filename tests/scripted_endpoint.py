@@ -32,7 +32,9 @@ class Answer:
     """While it takes that long, keep something coming that says nothing: header lines, or blank lines before the JSON."""
 
 
-def says(text: str | None, finish_reason: str = "stop", fingerprint: str | None = None, delay_s: float = 0.0) -> Answer:
+def says(
+    text: str | None, finish_reason: str | None = "stop", fingerprint: str | None = None, delay_s: float = 0.0
+) -> Answer:
     """A completion as vLLM sends it."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
     completion = {

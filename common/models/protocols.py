@@ -51,7 +51,7 @@ class EditRequest:
 class EditReply:
     """What the model said, as it said it: the stage cleans and checks it. `truth` as in TrailStep.
 
-    `complete` is false where the model was cut off at the most tokens that a reply may have.
+    `complete` is false where the model did not end by itself, mostly at the most tokens that a reply may have.
     """
 
     text: str

@@ -11,7 +11,7 @@ class EditsReason(StrEnum):
     EMPTY_REPLY = "empty_reply"
     """Nothing is left of the reply once it is cleaned."""
     CUT_OFF = "cut_off"
-    """The model was cut off at the most tokens that a reply may have: what it said may be half a caption."""
+    """The model was cut off, mostly at the most tokens that a reply may have: what it said may be half a caption."""
     MARKER_WORD = "marker_word"
     """The reply talks about the replacement (`marker_words`) instead of being the new caption."""
     UNCHANGED = "unchanged"

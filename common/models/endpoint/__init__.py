@@ -7,9 +7,11 @@ No torch, no weights: pictures and prompts travel, replies come back. What an en
   of the same batch that were answered meanwhile are not asked again, so that a rate limit below the batch size slows a
   worker down but does not stop it.
 - 401, 403 and 404: `ConfigurationError` naming the setting, at the start or later; the process exits 78.
-- It refuses one request (other 4xx), or its answer is no chat completion: `EndpointReplyError`. Only the record that was
-  asked about fails; where every answer is like that, the runtime's circuit opens.
+- It refuses one request (other 4xx), its answer is no chat completion, or a filter of contents has cut the reply:
+  `EndpointReplyError`. Only the record that was asked about fails; where every answer is like that, the runtime's circuit
+  opens.
 - A completion without a text is an empty reply: the stage rejects it, each with its reason for that.
+- A reply that did not end by itself, mostly at the most tokens, says so (`complete`): of a caption half would be missing.
 
 At the start the endpoint is asked for its models and for one token, with a picture where the model will get pictures.
 """

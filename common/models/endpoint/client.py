@@ -31,6 +31,11 @@ _NO_KEY = "none"
 _TRANSIENT_STATUSES = frozenset({408, 409, 429})
 """Beside 5xx: asked again later, the same request may succeed."""
 
+_ENDED = frozenset({None, "stop", "eos_token", "stop_sequence"})
+"""How endpoints say that a reply ended by itself; None where they do not say. The last two are older servers' words."""
+
+_FILTERED = "content_filter"
+
 _LONGEST_MESSAGE = 300
 _MODELS_NAMED = 10
 
@@ -39,7 +44,7 @@ _REMEMBERED = 4_096
 
 
 class EndpointReplyError(Exception):
-    """The endpoint answered one request with something that is no completion, or refused it: that request's fault."""
+    """The endpoint answered one request with something that is no reply to it, or refused it: that request's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """What the model said; `complete` is false where it was cut off. `fingerprint` as the endpoint reports it."""
+    """What the model said; `complete` is false where it did not end by itself. `fingerprint` as the endpoint reports it."""
 
     text: str
     complete: bool
@@ -225,7 +230,10 @@ class Endpoint:
             # Without its cause, which shows the answer: nobody knows what is in it.
             raise EndpointReplyError(f"{self._url}: no chat completion: {where}: {problem['msg']}") from None
         first = completion.choices[0]
-        return ChatReply(first.message.content or "", first.finish_reason != "length", completion.system_fingerprint)
+        if first.finish_reason == _FILTERED:
+            # What is left of it may read like a whole reply; other endpoints refuse such a request outright.
+            raise EndpointReplyError(f"{self._url}: the reply was cut by a filter of its contents ({_FILTERED})")
+        return ChatReply(first.message.content or "", first.finish_reason in _ENDED, completion.system_fingerprint)
 
     def _raise(self, error: openai.OpenAIError) -> NoReturn:
         """What the runtime makes of it. Without the cause: that one has headers and bodies, and the key may be in them."""

@@ -125,7 +125,11 @@ def test_equal_requests_are_asked_once(serve: Serve) -> None:
     ("answer", "reply"),
     [
         (says("A cat."), EditReply("A cat.")),
+        (says("A cat.", finish_reason="eos_token"), EditReply("A cat.")),
+        (says("A cat.", finish_reason=None), EditReply("A cat.")),
         (says("A cat on a", finish_reason="length"), EditReply("A cat on a", complete=False)),
+        (says("A cat on a", finish_reason="abort"), EditReply("A cat on a", complete=False)),
+        (says("Let me look", finish_reason="tool_calls"), EditReply("Let me look", complete=False)),
         (says(None), EditReply("")),
         (says(""), EditReply("")),
     ],
@@ -147,7 +151,15 @@ NONSENSE = {
     "nothing": Answer(body=b""),
     "refuses the request": fails(400, "This model's maximum context length is 8 tokens"),
     "can not work on it": fails(422),
+    "withholds the reply": says("A cat on a", finish_reason="content_filter"),
 }
+
+
+def test_a_reply_that_a_filter_cut_is_not_taken_for_what_the_model_says(serve: Serve) -> None:
+    server = serve(lambda _: says("a dog with", finish_reason="content_filter"))
+    model = describer(EndpointRegionDescriber, server, "What is in {box}?")
+    with pytest.raises(EndpointReplyError, match=r"filter of its contents .*content_filter"):
+        model.describe_regions([RegionRequest(noise(1), [box(0, 0, 20, 15)], [1])])
 
 
 @pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE)
@@ -158,7 +170,7 @@ def test_nonsense_is_the_fault_of_the_request_that_got_it(serve: Serve, answer: 
         model.edit(REQUESTS)
     assert server.base_url in str(error.value)
     assert "\n" not in str(error.value)
-    assert error.value.__suppress_context__
+    assert error.value.__suppress_context__ or error.value.__context__ is None
     assert error.value.__cause__ is None
     # The others have been asked, and are not asked again when the runtime splits the batch to find the culprit.
     assert len(server.requests) == len(REQUESTS)
