@@ -203,5 +203,6 @@ class NaturalnessJudge(Protocol):
     identity: ModelId
 
     def judge(self, composites: Sequence[Image.Image]) -> Sequence[float]:
-        """For each composite of two pictures how much speaks for "yes, natural", in [0, 1]."""
+        """For each composite of two pictures how much speaks for "yes, natural", in [0, 1]. Raises an error where the
+        model's reply is no verdict."""
         ...

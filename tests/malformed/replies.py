@@ -35,7 +35,7 @@ def answers(_: Path, stack: ExitStack) -> Case:
         given.append(Answer(random.choice(STATUSES), body, hangs_up=random.random() < 0.05))
         request = ChatRequest([{"role": "user", "content": "x"}], Decoding(max_new_tokens=8), random.getrandbits(62))
         try:
-            [reply] = endpoint.complete([request])
+            [reply] = endpoint.complete([request], lambda _: None)
         except (ConfigurationError, TransientError, EndpointReplyError) as error:
             one_line(str(error))
         else:

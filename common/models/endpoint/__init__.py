@@ -10,7 +10,8 @@ No torch, no weights: pictures and prompts travel, replies come back. What an en
 - It refuses one request (other 4xx), its answer is no chat completion, or a filter of contents has cut the reply:
   `EndpointReplyError`. Only the record that was asked about fails; where every answer is like that, the runtime's circuit
   opens.
-- A completion without a text is an empty reply: the stage rejects it, each with its reason for that.
+- A completion without a text is an empty reply: the stage rejects it, each with its reason for that. Only of the judge of
+  naturalness a reply without a yes or no is an `EndpointReplyError`: it says nothing against the pair.
 - A reply that did not end by itself, mostly at the most tokens, says so (`complete`): of a caption half would be missing.
 
 At the start the endpoint is asked for its models and for one token, with a picture where the model will get pictures.

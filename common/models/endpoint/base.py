@@ -85,7 +85,11 @@ class EndpointModel:
 
     def _ask(self, questions: Sequence[Question]) -> list[ChatReply]:
         """One reply per question, in order."""
-        return self._endpoint.complete([self._request(question) for question in questions])
+        return self._endpoint.complete([self._request(question) for question in questions], self._check)
+
+    def _check(self, reply: ChatReply) -> None:
+        """Raises EndpointReplyError for a reply that is no answer to what this model is asked. By default any is one: what
+        it is worth is for the stage to say."""
 
     def _request(self, question: Question) -> ChatRequest:
         text = self._prompt.fill(question.values)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import ssl
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -149,8 +149,9 @@ class Endpoint:
                 assert answer is not None, "no other request could have met an outage"
                 raise answer
 
-    def complete(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
-        """One reply per request, in order; `concurrency` requests at a time.
+    def complete(self, requests: Sequence[ChatRequest], check: Callable[[ChatReply], None]) -> list[ChatReply]:
+        """One reply per request, in order; `concurrency` requests at a time. `check` raises EndpointReplyError for a reply
+        that is of no use.
 
         Where a request fails, the others' replies are kept for the next call. After an outage (see the package) no
         further request is begun; after one request's own fault the others are asked all the same.
@@ -164,7 +165,11 @@ class Endpoint:
         for key, answer in zip(missing, answers, strict=True):
             match answer:
                 case ChatReply():
-                    replies[key] = answer
+                    try:
+                        check(answer)
+                        replies[key] = answer
+                    except EndpointReplyError as error:
+                        failures.append(error)
                 case Exception():
                     failures.append(answer)
         if failures:

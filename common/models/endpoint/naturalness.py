@@ -6,15 +6,21 @@ from collections.abc import Sequence
 from PIL import Image
 
 from common.models.endpoint.base import EndpointModel, Question, data_url
+from common.models.endpoint.client import ChatReply, EndpointReplyError
 
 _VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 """Whole words: the published check also takes the "no" in "know" and "not" for one (papers.md 1.8)."""
 
-_UNDECIDED = 0.5
+_LONGEST_QUOTE = 80
+"""Characters of a reply without a verdict that its error shows."""
 
 
 class EndpointNaturalnessJudge(EndpointModel):
-    """Shows both pictures as one and asks a question that is answered yes or no; the prompt has no places."""
+    """Shows both pictures as one and asks a question that is answered yes or no; the prompt has no places.
+
+    A reply that says neither is no verdict, and an error: taken for a no it would reject the pair, and where a model that
+    reasons comes to no word of its answer in the tokens it has, every pair.
+    """
 
     role = "NaturalnessJudge"
     setting = "naturalness_judge"
@@ -22,13 +28,20 @@ class EndpointNaturalnessJudge(EndpointModel):
     shows_picture = True
 
     def judge(self, composites: Sequence[Image.Image]) -> Sequence[float]:
-        """1.0 for yes, 0.0 for no, whichever is said first; 0.5 for a reply that says neither."""
+        """1.0 for yes, 0.0 for no, whichever is said first. Raises EndpointReplyError where a reply says neither."""
         replies = self._ask([Question(picture=data_url(composite)) for composite in composites])
-        return [_share_of_yes(reply.text) for reply in replies]
+        return [1.0 if self._verdict(reply) == "yes" else 0.0 for reply in replies]
+
+    def _check(self, reply: ChatReply) -> None:
+        self._verdict(reply)
+
+    def _verdict(self, reply: ChatReply) -> str:
+        if found := _VERDICT.search(reply.text):
+            return found[1].lower()
+        cut = "" if reply.complete else f" before it was cut off (`models.{self.setting}.options.decoding`)"
+        raise EndpointReplyError(f"{self.identity.id} says neither yes nor no{cut}: {_quoted(reply.text)}")
 
 
-def _share_of_yes(text: str) -> float:
-    verdict = _VERDICT.search(text)
-    if verdict is None:
-        return _UNDECIDED
-    return 1.0 if verdict[1].lower() == "yes" else 0.0
+def _quoted(text: str) -> str:
+    """On one line."""
+    return repr(text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 3] + "...")

@@ -489,7 +489,6 @@ def test_a_difference_is_asked_about_with_both_pictures_side_by_side(serve: Serv
     ("reply", "share"),
     [
         ("yes", 1.0), ("Yes.", 1.0), ("**YES**, both are fine", 1.0), ("no", 0.0), ("No, the dog has no head", 0.0),
-        ("I do not know", 0.5), ("nothing odd", 0.5), ("", 0.5),
     ],
 )  # fmt: skip
 def test_natural_is_what_gets_a_yes(serve: Serve, reply: str, share: float) -> None:
@@ -497,6 +496,42 @@ def test_natural_is_what_gets_a_yes(serve: Serve, reply: str, share: float) -> N
     composite = noise(6)
     assert list(describer(EndpointNaturalnessJudge, server, "Reasonable?").judge([composite])) == [share]
     assert same(picture_of(server.requests[0]), composite)
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("I do not know", "'I do not know'"), ("nothing odd", "'nothing odd'"), ("", "''"), (None, "''"),
+        ("word " * 100, "word wo...'"), ("one\ntwo", r"'one\\ntwo'"),
+    ],
+)  # fmt: skip
+def test_a_reply_without_a_verdict_is_no_verdict(serve: Serve, reply: str | None, said: str) -> None:
+    server = serve(lambda _: says(reply))
+    with pytest.raises(EndpointReplyError, match=rf"neither yes nor no: .*{said}$") as error:
+        describer(EndpointNaturalnessJudge, server, "Reasonable?").judge([noise(6)])
+    assert str(error.value).startswith("tiny says")
+
+
+def test_a_verdict_that_the_tokens_do_not_reach_to_names_the_setting(serve: Serve) -> None:
+    server = serve(lambda _: says("<think>Okay, the", finish_reason="length"))
+    with pytest.raises(
+        EndpointReplyError, match=r"cut off \(`models\.naturalness_judge\.options\.decoding`\): '<think>"
+    ):
+        describer(EndpointNaturalnessJudge, server, "Reasonable?").judge([noise(6)])
+
+
+def test_a_pair_without_a_verdict_costs_no_other_pair_a_request(serve: Serve) -> None:
+    odd, *others = [noise(seed) for seed in range(4)]
+    server = serve(lambda body: "hm" if same(picture_of(body), odd) else "yes")
+    judge = describer(EndpointNaturalnessJudge, server, "Reasonable?")
+    with pytest.raises(EndpointReplyError):
+        judge.judge([odd, *others])
+    assert list(judge.judge(others)) == [1.0, 1.0, 1.0]
+    assert len(server.requests) == 4
+
+
+def test_a_judges_first_request_needs_no_verdict(serve: Serve) -> None:
+    describer(EndpointNaturalnessJudge, serve(echo, first=says(None)), "Reasonable?").warm_up()
 
 
 @pytest.mark.parametrize(
