@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from inspect import Parameter, signature
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -85,6 +86,14 @@ _PRINTERS = ("transformers", "diffusers")
 """Libraries that print their log lines themselves, from the moment they are imported."""
 
 
+class _MissingOptionsError(Exception):
+    """The adapter can not do without them."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(", ".join(names))
+        self.names = names
+
+
 def caption_editor(settings: CommonSettings) -> CaptionEditor:
     editor: CaptionEditor = _build("caption_editor", settings)
     return editor
@@ -146,7 +155,11 @@ def _build(role: str, settings: CommonSettings) -> Any:
     started = time.perf_counter()
     adapter = _load(role, chosen.adapter)
     try:
-        model = adapter(**_given(role, adapter, chosen, settings, weights), **_typed(adapter, chosen.options))
+        model = adapter(**_given(role, adapter, chosen, settings, weights), **_options(adapter, chosen.options))
+    except _MissingOptionsError as error:
+        named = ", ".join(f"`models.{role}.options.{name}`" for name in error.names)
+        noun, it = ("setting", "it") if len(error.names) == 1 else ("settings", "them")
+        raise ConfigurationError(f"{noun} {named}: missing, the adapter {chosen.adapter!r} needs {it}") from None
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"setting `models.{role}.options`: {error}") from error
     if isinstance(model, WarmsUp):
@@ -207,6 +220,19 @@ def _given(
     return given
 
 
+def _options(adapter: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, typed, where all are there that the adapter's constructor has no default for."""
+    typed = _typed(adapter, options)
+    required = [
+        name
+        for name, declared in signature(adapter).parameters.items()
+        if declared.default is Parameter.empty and name not in _NO_OPTIONS
+    ]
+    if missing := [name for name in required if name not in typed]:
+        raise _MissingOptionsError(missing)
+    return typed
+
+
 def _typed(adapter: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options as the adapter's constructor declares them: from an environment variable every value is a text."""
     declared = get_type_hints(adapter.__init__, include_extras=True)
@@ -218,7 +244,10 @@ def _typed(adapter: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         try:
             typed[option] = TypeAdapter(types[option]).validate_python(value)
         except ValidationError as error:
+            first = error.errors()[0]
             if is_secret(option):
-                raise ValueError(f"`{option}`: {error.errors()[0]['msg']}") from None
-            raise ValueError(f"`{option}`: {error.errors()[0]['msg']}, found {value!r}") from error
+                raise ValueError(f"`{option}`: {first['msg']}") from None
+            if first["type"] == "missing":
+                raise _MissingOptionsError([".".join([option, *map(str, first["loc"])])]) from None
+            raise ValueError(f"`{option}`: {first['msg']}, found {value!r}") from error
     return typed

@@ -1,4 +1,4 @@
-"""What building a model makes of a device that can not do it."""
+"""What building a model makes of options that are not there, and of a device that can not do it."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from common.models import registry
 from common.runtime.errors import ConfigurationError
 from common.runtime.exits import ExitCode, exit_code_of
-from common.settings import load_layers
+from common.settings import ModelSettings, load_layers
 from schemas.trail import ModelId
 
 LIBRARY_ERROR = {"__module__": "torch"}
@@ -25,6 +25,43 @@ def building(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(registry, "_load", load)
     registry.image_encoder(load_layers({}).common())
+
+
+ENDPOINT = {"base_url": "http://127.0.0.1:1/v1", "model": "tiny", "prompt": {"text": "{caption}"}}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (ENDPOINT, "setting `models.caption_editor.options.decoding`: missing, the adapter 'endpoint' needs it"),
+        (
+            {"prompt": ENDPOINT["prompt"], "decoding": {"max_new_tokens": 8}},
+            "settings `models.caption_editor.options.base_url`, `models.caption_editor.options.model`: missing, the adapter "
+            "'endpoint' needs them",
+        ),
+        (
+            ENDPOINT | {"decoding": {"temperature": 0.5}},
+            "setting `models.caption_editor.options.decoding.max_new_tokens`: missing, the adapter 'endpoint' needs it",
+        ),
+        (
+            ENDPOINT | {"prompt": {}},
+            "setting `models.caption_editor.options.prompt.text`: missing, the adapter 'endpoint' needs it",
+        ),
+        # A word that is not known comes first: it may be the one that is missed.
+        (
+            {"modle": "tiny"},
+            "setting `models.caption_editor.options`: found `modle`, expected one of api_key, base_url, concurrency, "
+            "decoding, model, prompt, timeout_s",
+        ),
+    ],
+)
+def test_an_option_that_is_missing_is_named(options: Any, said: str) -> None:
+    common = load_layers({}).common()
+    chosen = ModelSettings(adapter="endpoint", options=options)
+    common = common.model_copy(update={"models": common.models.model_copy(update={"caption_editor": chosen})})
+    with pytest.raises(ConfigurationError) as refused:
+        registry.caption_editor(common)
+    assert str(refused.value) == said
 
 
 @pytest.mark.parametrize("kind", [type("OutOfMemoryError", (RuntimeError,), LIBRARY_ERROR), MemoryError])
