@@ -4,12 +4,17 @@ import re
 from collections.abc import Sequence
 
 from PIL import Image
+from pydantic import PositiveFloat, PositiveInt, SecretStr
 
 from common.models.endpoint.base import EndpointModel, Question, data_url
 from common.models.endpoint.client import ChatReply, EndpointReplyError
+from common.models.prompts import Decoding, Prompt
 
 _VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 """Whole words: the published check also takes the "no" in "know" and "not" for one (papers.md 1.8)."""
+
+_A_WORD_OR_TWO = Decoding(max_new_tokens=5)
+"""As many tokens as published, but greedy: sampled ones change the verdict from run to run (papers.md 1.8)."""
 
 _LONGEST_QUOTE = 80
 """Characters of a reply without a verdict that its error shows."""
@@ -26,6 +31,29 @@ class EndpointNaturalnessJudge(EndpointModel):
     setting = "naturalness_judge"
     sample = {}
     shows_picture = True
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        model: str,
+        prompt: Prompt,
+        decoding: Decoding = _A_WORD_OR_TWO,
+        api_key: SecretStr | None = None,
+        concurrency: PositiveInt = 16,
+        timeout_s: PositiveFloat = 120.0,
+    ) -> None:
+        """As every model behind an endpoint. No profile says how its reply is drawn, because a local judge draws none; a
+        model that thinks before it answers needs more tokens."""
+        super().__init__(
+            base_url=base_url,
+            model=model,
+            prompt=prompt,
+            decoding=decoding,
+            api_key=api_key,
+            concurrency=concurrency,
+            timeout_s=timeout_s,
+        )
 
     def judge(self, composites: Sequence[Image.Image]) -> Sequence[float]:
         """1.0 for yes, 0.0 for no, whichever is said first. Raises EndpointReplyError where a reply says neither."""

@@ -498,6 +498,21 @@ def test_natural_is_what_gets_a_yes(serve: Serve, reply: str, share: float) -> N
     assert same(picture_of(server.requests[0]), composite)
 
 
+@pytest.mark.parametrize("profile", ["paper", "code", "recipe"])
+@pytest.mark.parametrize("role", ["caption_editor", "region_describer", "difference_describer", "naturalness_judge"])
+def test_the_address_and_the_model_are_all_that_a_profile_needs(serve: Serve, profile: str, role: str) -> None:
+    options = {"base_url": serve(echo).base_url, "model": "tiny"}
+    flags = [f"models.{role}.adapter=endpoint", *(f"models.{role}.options.{key}={options[key]}" for key in options)]
+    built = getattr(registry, role)(load_layers({}, flags=flags, profile=profile).common())
+    assert built.identity.id == "tiny"
+
+
+def test_a_judge_says_as_much_as_the_published_one_but_always_the_same(serve: Serve) -> None:
+    server = serve(lambda _: "yes")
+    EndpointNaturalnessJudge(base_url=server.base_url, model="tiny", prompt=Prompt("Reasonable?")).judge([noise(6)])
+    assert (server.requests[0]["max_tokens"], server.requests[0]["temperature"]) == (5, 0)
+
+
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
