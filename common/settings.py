@@ -155,7 +155,7 @@ class RuntimeSettings(Section):
     retry_first_s: float = Field(default=0.5, gt=0)
     """Upper bound of the first wait after a transient error; it doubles from one attempt to the next."""
     retry_max_s: float = Field(default=30.0, gt=0)
-    """Upper bound of every such wait."""
+    """Upper bound of every such wait, also where an endpoint asks for a longer one (`Retry-After`)."""
     prefetch_threads: int = Field(default=4, ge=1, le=64)
     """Threads that decode records and fetch their pictures."""
     prefetch_batches: int = Field(default=2, ge=1, le=64)

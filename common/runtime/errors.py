@@ -2,7 +2,14 @@
 
 
 class TransientError(Exception):
-    """Something outside is unreachable (object store, model endpoint: time-out, 429, 5xx). Retried in place."""
+    """Something outside is unreachable (object store, model endpoint: time-out, 429, 5xx). Retried in place.
+
+    `retry_after_s` is how many seconds it asks to be left alone, 0 where it does not say.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class OutOfMemoryError(Exception):

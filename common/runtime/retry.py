@@ -31,12 +31,13 @@ class Retry:
         self._settings = settings
         self._health = health
         self._metrics = metrics
+        self._jitter = wait_random_exponential(multiplier=settings.retry_first_s, max=settings.retry_max_s)
 
     def run(self, what: str, action: Callable[[], T], wanted: Callable[[], bool]) -> T:
         """The action's result. Raises NotWantedError when `wanted` turns false while waiting."""
         retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
-            wait=wait_random_exponential(multiplier=self._settings.retry_first_s, max=self._settings.retry_max_s),
+            wait=self._wait_s,
             stop=lambda _: not wanted(),
             sleep=lambda seconds: _sleep(seconds, wanted),
             before_sleep=lambda state: self._failed(what, state),
@@ -47,6 +48,12 @@ class Retry:
             raise NotWantedError(what) from error
         finally:
             self._health.recovered(threading.get_ident())
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        """On top of what the other side asks for: whoever it told the same would all be back at the same moment."""
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after_s if isinstance(error, TransientError) else 0.0
+        return min(asked + self._jitter(state), self._settings.retry_max_s)
 
     def _failed(self, what: str, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

@@ -114,7 +114,8 @@ RECORDS: Sequence[Failure] = (
 OUTSIDE: Sequence[Failure] = (
     Failure(
         "The object store or a model endpoint is away: refused, time-out, 429, 5xx, disk full",
-        "Retried in place, with growing pauses up to `runtime.retry_max_s`, for as long as it takes. Never a dead letter.",
+        "Retried in place, with growing pauses up to `runtime.retry_max_s`, no shorter than an endpoint's `Retry-After` asks "
+        "for within that, for as long as it takes. Never a dead letter.",
         "Bring it back; work goes on by itself.",
         Signs(log="trying again in up to", ready=False, metric="imgdiff_retries_total"),
     ),

@@ -3,9 +3,9 @@
 No torch, no weights: pictures and prompts travel, replies come back. What an endpoint does wrong is told apart:
 
 - It cannot be reached, its answer is not there as a whole within `timeout_s`, or it answers 408, 409, 429 or 5xx:
-  `TransientError`. The runtime waits and asks again for as long as it takes; the client does not retry by itself. Requests
-  of the same batch that were answered meanwhile are not asked again, so that a rate limit below the batch size slows a
-  worker down but does not stop it.
+  `TransientError`. The runtime waits, as long as `Retry-After` says and within `runtime.retry_max_s`, and asks again for as
+  long as it takes; the client does not retry by itself. Requests of the same batch that were answered meanwhile are not
+  asked again, so that a rate limit below the batch size slows a worker down but does not stop it.
 - 401, 403 and 404: `ConfigurationError` naming the setting, at the start or later; the process exits 78.
 - It refuses one request (other 4xx), its answer is no chat completion, or a filter of contents has cut the reply:
   `EndpointReplyError`. Only the record that was asked about fails; where every answer is like that, the runtime's circuit

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import openai
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
+from common.models.endpoint.retry_after import retry_after_s
 from common.models.prompts import Decoding
 from common.runtime.errors import ConfigurationError, TransientError
 from common.secrets import SECRETS
@@ -261,7 +262,8 @@ class Endpoint:
             case 404:
                 self._refuse("model", f"found {self._model!r}, {self._url} does not have it: {self._said(error)}")
             case status if status in _TRANSIENT_STATUSES or status >= 500:
-                raise TransientError(f"{self._url}: {self._said(error)}") from None
+                asked = retry_after_s(error.response.headers.get("Retry-After"))
+                raise TransientError(f"{self._url}: {self._said(error)}", retry_after_s=asked) from None
             case _:
                 raise EndpointReplyError(f"{self._url} refuses the request: {self._said(error)}") from None
 

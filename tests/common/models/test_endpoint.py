@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -200,6 +202,33 @@ def test_an_outage_is_transient_and_is_not_retried_here(serve: Serve, answer: An
     assert len(server.requests) == 1
     assert server.base_url in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("header", "asked"),
+    [
+        ("7", 7.0), ("0.5", 0.5), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("-3", 0.0), ("soon", 0.0), ("", 0.0),
+        ("nan", 0.0), ("inf", 0.0), ("Wed, 99 Oct 9999 07:28:00 GMT", 0.0),
+    ],
+)  # fmt: skip
+def test_a_busy_endpoint_says_when_to_come_back(serve: Serve, status: int, header: str, asked: float) -> None:
+    with pytest.raises(TransientError) as error:
+        editor(serve(lambda _: fails(status, Retry_After=header))).edit(REQUESTS[:1])
+    assert error.value.retry_after_s == asked
+
+
+def test_a_busy_endpoint_may_give_a_date(serve: Serve) -> None:
+    in_ten_minutes = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
+    with pytest.raises(TransientError) as error:
+        editor(serve(lambda _: fails(429, Retry_After=in_ten_minutes))).edit(REQUESTS[:1])
+    assert 540 < error.value.retry_after_s <= 600
+
+
+def test_who_does_not_say_when_to_come_back_asks_for_nothing(serve: Serve) -> None:
+    with pytest.raises(TransientError) as error:
+        editor(serve(lambda _: fails(503))).edit(REQUESTS[:1])
+    assert error.value.retry_after_s == 0
 
 
 def test_no_answer_in_time_is_transient(serve: Serve) -> None:
