@@ -26,6 +26,8 @@ POLL_S = 0.1
 PAUSED_POLL_S = 0.02
 """How soon room is noticed. It doubles while there is none: a stage that takes minutes, or a broker that is away, is not
 waited for with a CPU."""
+START_S = 1.0
+"""How long partitions may be started before the next poll: each is several calls to the broker and to the object store."""
 IDLE_CHECK_S = 0.5
 LAG_CHECK_S = 5.0
 ADMIN_TIMEOUT_S = 1.0
@@ -76,6 +78,7 @@ class Poller:
         self._cluster = cluster
         self._connect = connect
         self._paused_poll_s = PAUSED_POLL_S
+        self._tried_at: dict[Partition, float] = {}
         self._next_idle_check = 0.0
         self._next_lag_check = 0.0
         self.consumer: GroupConsumer | None = None
@@ -162,29 +165,41 @@ class Poller:
             self._assignment.assigned(unknown)
 
     def _start_partitions(self, consumer: GroupConsumer) -> None:
-        """Read what was committed, counters included, and go on from there. Nothing is carried over in memory."""
+        """Read what was committed, counters included, and go on from there. Nothing is carried over in memory.
+
+        What can not be reached now, or has no time left before the next poll, is for the next turn, and comes last then: one
+        partition that can not start must not keep the others from it.
+        """
         if not self._commits.settled:
             return  # a new producer has to settle the open transaction before the committed offsets are the truth
-        for partition in self._assignment.starting():
+        time_is_up = Deadline(START_S)
+        for partition in sorted(self._assignment.starting(), key=lambda each: self._tried_at.get(each, 0.0)):
             epoch = self._assignment.start_epoch(partition)
             if epoch is None:
                 continue
+            self._health.busy("poll")
+            self._tried_at[partition] = time.monotonic()
             consumer.pause([partition])
             try:
-                self._cluster.check_partition(partition)
-                progress = self._committed(consumer, partition)
-                self._delivery.complete(partition, progress.metadata)
-                self._marks.adopt(partition, progress.offset, lambda: self._log_end(consumer, partition))
+                self._start(consumer, partition, epoch)
             except (KafkaError, TransientError, BrokerUnreachableError) as error:
                 self._health.waiting("partitions", f"{partition.topic}/{partition.index} can not start: {error}")
-                continue
-            if partition not in consumer.assignment():
-                continue
-            consumer.seek(partition, progress.offset)
-            if self._assignment.started(partition, epoch, progress):
-                consumer.resume([partition])
+                break
+            if time_is_up.expired:
+                break
         if not self._assignment.starting():
             self._health.resumed("partitions")
+
+    def _start(self, consumer: GroupConsumer, partition: Partition, epoch: int) -> None:
+        self._cluster.check_partition(partition)
+        progress = self._committed(consumer, partition)
+        self._delivery.complete(partition, progress.metadata)
+        self._marks.adopt(partition, progress.offset, lambda: self._log_end(consumer, partition))
+        if partition not in consumer.assignment():
+            return
+        consumer.seek(partition, progress.offset)
+        if self._assignment.started(partition, epoch, progress):
+            consumer.resume([partition])
 
     def _log_end(self, consumer: GroupConsumer, partition: Partition) -> int:
         return consumer.end_offsets([partition], ADMIN_TIMEOUT_S)[partition]

@@ -1,5 +1,6 @@
 """The poll thread, a turn at a time, on a consumer that does what the test says."""
 
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Consumer:
         self.owned = {FIRST, SECOND}
         self.paused: set[Partition] = set()
         self.sought: list[Partition] = []
+        self.polls = 0
         self.ends_known = True
         self.broker_there = True
 
@@ -44,6 +46,7 @@ class Consumer:
         self.paused -= set(partitions)
 
     def poll(self, timeout_s: float, max_records: int) -> list[Fetched]:
+        self.polls += 1
         return []
 
     def committed(self, partition: Partition, timeout_s: float) -> Committed | None:
@@ -89,9 +92,19 @@ class Whole:
             )
 
 
-class Nothing:
+class Outputs:
+    """Where the outputs go: an object store that may be away."""
+
+    def __init__(self) -> None:
+        self.there = True
+        self.asked: list[Partition] = []
+        self.takes_s = 0.0
+
     def complete(self, partition: Partition, metadata: object) -> None:
-        return
+        self.asked.append(partition)
+        time.sleep(self.takes_s)
+        if not self.there:
+            raise TransientError("503")
 
 
 @pytest.fixture
@@ -107,14 +120,24 @@ def whole() -> Whole:
 
 
 @pytest.fixture
-def poller(assignment: Assignment, whole: Whole, tmp_path: Path) -> Poller:
-    settings, health, metrics = RuntimeSettings(), Health(), WorkerMetrics("edits", "0", "test")
+def outputs() -> Outputs:
+    return Outputs()
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health()
+
+
+@pytest.fixture
+def poller(assignment: Assignment, whole: Whole, outputs: Outputs, health: Health, tmp_path: Path) -> Poller:
+    settings, metrics = RuntimeSettings(), WorkerMetrics("edits", "0", "test")
     marks = CrashMarks(BlobSettings(url=str(tmp_path)), "imgdiff.edits")
     marks.prepare()
     health.watch("poll", 30)
     commits = CommitQueue()
     commits.settled = True
-    delivery: Any = Nothing()
+    delivery: Any = outputs
     intake: Any = Room()
     shared = Shared(
         settings,
@@ -198,4 +221,54 @@ def test_a_new_partition_waits_for_a_broker_that_can_not_be_asked(
     assert assignment.active() == []
     whole.broker_there = True
     turn(poller, Consumer())
+    assert set(assignment.active()) == {FIRST, SECOND}
+
+
+def test_a_store_that_is_away_is_asked_once_between_polls(
+    poller: Poller, assignment: Assignment, outputs: Outputs
+) -> None:
+    """One call to it may take a minute: with one for every partition the thread would count as stuck."""
+    consumer = Consumer()
+    outputs.there = False
+    turn(poller, consumer)
+    assert (outputs.asked, consumer.polls) == ([FIRST], 1)
+    turn(poller, consumer)
+    assert (outputs.asked, consumer.polls) == ([FIRST, SECOND], 2)
+    outputs.there = True
+    turn(poller, consumer)
+    assert set(assignment.active()) == {FIRST, SECOND}
+
+
+def test_starts_that_take_long_leave_time_to_poll(
+    poller: Poller, assignment: Assignment, outputs: Outputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.runtime.poller.START_S", 0.01)
+    outputs.takes_s = 0.02
+    turn(poller, Consumer())
+    assert assignment.active() == [FIRST]
+    turn(poller, Consumer())
     assert assignment.active() == [FIRST, SECOND]
+
+
+def test_each_start_has_the_whole_limit_of_the_thread(poller: Poller, outputs: Outputs, health: Health) -> None:
+    health.watch("poll", 0.6)
+    stuck = []
+    outputs.takes_s = 0.35
+    complete = outputs.complete
+
+    def looked_at(partition: Partition, metadata: object) -> None:
+        complete(partition, metadata)
+        stuck.append(health.stuck())
+
+    outputs.complete = looked_at  # type: ignore[method-assign]
+    turn(poller, Consumer())
+    assert stuck == [None, None]
+
+
+def test_a_partition_that_can_not_start_keeps_no_other_from_it(
+    poller: Poller, assignment: Assignment, whole: Whole
+) -> None:
+    whole.partitions, whole.growing = {SECOND}, True
+    for _ in range(2):
+        turn(poller, Consumer())
+    assert assignment.active() == [SECOND]
