@@ -4,6 +4,9 @@ A model that was loaded wrong, an endpoint that answers nonsense, a bug of a new
 every record. *Alike* means: with the same class of error, or for want of one the same reason. Where 16 of the last 20
 records fail alike the circuit opens: what is at work is not committed, the worker is not ready, and says why. After a pause
 it tries one batch of the same records, and closes unless again four fifths of them, or 16 of 20 in a row, fail alike.
+Fewer than four that all fail alike decide nothing: the first record behind the pause may fail by itself, and with batches of
+one would keep the circuit open for ever. They become dead letters, the circuit stays open, and the next batches are judged
+with them. So a model that is still broken costs three records at most.
 Records that are invalid by themselves do not count, on either side: junk in the topic says nothing about the worker.
 
 One record that fails among others is none of this: it is split out and dead-lettered.
@@ -28,6 +31,8 @@ log = logging.getLogger(__name__)
 WINDOW = 20
 SHARE = 0.8
 MOST = math.ceil(WINDOW * SHARE)
+TRIAL = 4
+"""How many records have to be counted behind a pause before they can be too many that fail alike."""
 
 CAUSE = "circuit"
 
@@ -116,10 +121,13 @@ class Circuit:
             for outcome in outcomes:
                 self.check(window.add(outcome))
             if self._open:
-                self.check(window.verdict())
-                if window.empty:
-                    return
-                self._close()
+                alike = window.verdict()
+                if alike is not None and alike.of >= TRIAL:
+                    self.check(alike)
+                if time.monotonic() < self._again_at:
+                    return  # begun before the circuit opened: it says nothing about what is tried after the pause
+                if alike is None and not window.empty:
+                    self._close()
             self._window = window
 
     def open(self, alike: Alike) -> None:
@@ -133,9 +141,10 @@ class Circuit:
         self._health.waiting(CAUSE, why)
         self._metrics.circuit_open(True)
         with self._lock:
+            if not self._open:
+                # What comes next is judged by itself.
+                self._window = FailureWindow()
             self._open = True
-            # What comes next is judged by itself.
-            self._window = FailureWindow()
             self._again_at = time.monotonic() + pause_s
 
     def wait(self, stopping: threading.Event) -> None:

@@ -86,7 +86,8 @@ RECORDS: Sequence[Failure] = (
     ),
     Failure(
         "Most of the last records fail alike: 16 of 20, with one class of error, records that are invalid left out",
-        "The circuit opens: nothing is committed or dead-lettered, a batch is tried every `runtime.circuit_pause_s`.",
+        "The circuit opens: nothing is committed or dead-lettered, a batch is tried every `runtime.circuit_pause_s`. Where "
+        "batches are smaller than four records, up to three become dead letters until it is known that they fail alike, too.",
         "Mend the model, the endpoint or the version; work goes on by itself. With `runtime.accept_failures` each becomes a "
         "dead letter.",
         Signs(log="circuit open", ready=False, metric="imgdiff_circuit_open"),

@@ -36,6 +36,12 @@ def metrics() -> WorkerMetrics:
 
 @pytest.fixture
 def circuit(health: Health, metrics: WorkerMetrics) -> Circuit:
+    return Circuit(RuntimeSettings(circuit_pause_s=0.001), health, metrics)
+
+
+@pytest.fixture
+def patient(health: Health, metrics: WorkerMetrics) -> Circuit:
+    """Its pause outlasts the test."""
     return Circuit(RuntimeSettings(circuit_pause_s=60), health, metrics)
 
 
@@ -43,6 +49,12 @@ def trip(circuit: Circuit, *outcomes: Outcome) -> None:
     with pytest.raises(CircuitOpenError) as caught:
         circuit.admit(outcomes)
     circuit.open(caught.value.alike)
+
+
+def try_again(circuit: Circuit, *outcomes: Outcome) -> None:
+    """A batch that was begun after the pause."""
+    circuit.wait(threading.Event())
+    circuit.admit(outcomes)
 
 
 def test_four_fifths_of_the_last_twenty_are_too_many(circuit: Circuit) -> None:
@@ -75,7 +87,7 @@ def test_what_is_invalid_or_was_not_tried_counts_on_neither_side(circuit: Circui
 
 def test_what_was_not_let_through_is_not_counted(circuit: Circuit) -> None:
     trip(circuit, *[failed()] * 16)
-    circuit.admit([failed()] * 3 + [PASSED])
+    try_again(circuit, *[failed()] * 3, PASSED)
     circuit.admit([failed()] * 12)
 
 
@@ -89,18 +101,49 @@ def test_an_open_circuit_says_so_until_records_pass(circuit: Circuit, health: He
     assert "16 of the last 16 records failed with ValueError" in why
     assert "runtime.accept_failures" in why
     assert shown() == 1
-    circuit.admit([INVALID])
+    try_again(circuit, INVALID)
     assert shown() == 1
-    circuit.admit([PASSED])
+    try_again(circuit, PASSED)
     assert health.unready() == []
     assert shown() == 0
 
 
 def test_a_batch_that_is_tried_is_judged_by_itself_however_small(circuit: Circuit, health: Health) -> None:
     trip(circuit, *[failed()] * 16)
+    circuit.wait(threading.Event())
     trip(circuit, failed(), failed(), failed(), failed(), PASSED)
     assert health.unready()
-    circuit.admit([failed(), failed(), failed(), PASSED])
+    try_again(circuit, failed(), failed(), failed(), PASSED)
+    assert not health.unready()
+
+
+def test_a_batch_from_before_the_circuit_opened_does_not_close_it(patient: Circuit, health: Health) -> None:
+    """It waited to be committed while the stage gave up the next one."""
+    trip(patient, *[failed()] * 16)
+    patient.admit([PASSED] * 16)
+    assert health.unready()
+    with pytest.raises(CircuitOpenError):
+        patient.admit([failed()] * 12)
+
+
+def test_one_record_that_fails_by_itself_does_not_keep_the_circuit_open(circuit: Circuit, health: Health) -> None:
+    """With batches of one it would be tried again and again, and nothing behind it."""
+    trip(circuit, *[failed()] * 16)
+    try_again(circuit, failed())
+    assert health.unready()
+    try_again(circuit, PASSED)
+    assert not health.unready()
+
+
+def test_a_model_that_is_still_broken_costs_three_records_and_no_more(circuit: Circuit, health: Health) -> None:
+    trip(circuit, *[failed()] * 16)
+    for _ in range(3):
+        try_again(circuit, failed())
+    for _ in range(5):
+        circuit.wait(threading.Event())
+        trip(circuit, failed())
+    assert health.unready()
+    try_again(circuit, PASSED)
     assert not health.unready()
 
 
@@ -110,11 +153,11 @@ def test_who_accepts_failures_gets_them(health: Health, metrics: WorkerMetrics) 
     assert health.unready() == []
 
 
-def test_the_pause_ends_with_the_worker(circuit: Circuit) -> None:
+def test_the_pause_ends_with_the_worker(patient: Circuit) -> None:
     stopping = threading.Event()
-    circuit.wait(stopping)  # closed: no pause
-    trip(circuit, *[failed()] * 16)
-    waiting = threading.Thread(target=circuit.wait, args=(stopping,))
+    patient.wait(stopping)  # closed: no pause
+    trip(patient, *[failed()] * 16)
+    waiting = threading.Thread(target=patient.wait, args=(stopping,))
     waiting.start()
     waiting.join(0.05)
     assert waiting.is_alive()
