@@ -27,7 +27,7 @@ class Cluster:
         self._names = names
         self._route = route
         self._partitions = 0
-        self._growth: Deadline | None = None
+        self._growth: dict[Partition, tuple[int, Deadline]] = {}
 
     def check(self) -> None:
         """Raises ConfigurationError unless the topics are there, may be used, and have the same number of partitions;
@@ -51,12 +51,12 @@ class Cluster:
         self._partitions = counts[reads]
         self._compare_retention(minutes)
 
-    def check_partition(self, partition: Partition) -> None:
+    def check_partition(self, partition: Partition, epoch: int) -> None:
         """Look whether a partition that the group gave this worker is in the other topics, too: the transaction of its
         records would else fail for ever.
 
-        Raises TransientError for GROWTH_PATIENCE_S while it is missing in one of them; then, and for everything else, as
-        `check` does.
+        Raises TransientError for the first GROWTH_PATIENCE_S of this ownership while it is missing in one of them; then, and
+        for everything else, as `check` does.
         """
         if partition.index < self._partitions:
             return
@@ -68,11 +68,16 @@ class Cluster:
                     "was the topic made anew with fewer?"
                 )
         except UnevenTopicsError as error:
-            self._growth = self._growth or Deadline(GROWTH_PATIENCE_S)
-            if self._growth.expired:
+            if self._patience(partition, epoch).expired:
                 raise
             raise TransientError(f"{error} (looking again: it may be on its way)") from error
-        self._growth = None
+
+    def _patience(self, partition: Partition, epoch: int) -> Deadline:
+        """One for each ownership: a partition may go elsewhere before anybody knows how its wait ends."""
+        began = self._growth.get(partition)
+        if began is None or began[0] != epoch:
+            began = self._growth[partition] = epoch, Deadline(GROWTH_PATIENCE_S)
+        return began[1]
 
     def _compare_retention(self, minutes: str | None) -> None:
         hours = self._common.topics.retention_hours

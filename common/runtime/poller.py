@@ -191,7 +191,7 @@ class Poller:
             self._health.resumed("partitions")
 
     def _start(self, consumer: GroupConsumer, partition: Partition, epoch: int) -> None:
-        self._cluster.check_partition(partition)
+        self._cluster.check_partition(partition, epoch)
         progress = self._committed(consumer, partition)
         self._delivery.complete(partition, progress.metadata)
         self._marks.adopt(partition, progress.offset, lambda: self._log_end(consumer, partition))

@@ -83,7 +83,7 @@ class Whole:
         self.growing = False
         self.broker_there = True
 
-    def check_partition(self, partition: Partition) -> None:
+    def check_partition(self, partition: Partition, epoch: int) -> None:
         if not self.broker_there:
             raise BrokerUnreachableError("nobody answers")
         if partition not in self.partitions:

@@ -39,9 +39,9 @@ def grow(admin: KafkaAdminClient, stream: Stream, *topics: str) -> None:
     admin.create_partitions({stream.names.topic(topic): stream.partitions + 1 for topic in topics})
 
 
-def usable(cluster: Cluster, partition: Partition) -> bool:
+def usable(cluster: Cluster, partition: Partition, epoch: int = 1) -> bool:
     try:
-        cluster.check_partition(partition)
+        cluster.check_partition(partition, epoch)
     except TransientError:
         return False
     return True
@@ -52,12 +52,12 @@ def test_a_partition_is_used_once_all_topics_have_it(
 ) -> None:
     """People add them to one topic after the other, and a broker may answer before it has heard of them."""
     with pytest.raises(TransientError, match="the group gave out number 4"):
-        cluster.check_partition(new)
+        cluster.check_partition(new, 1)
     grow(admin, stream, TOPICS[0])
 
     def told_apart() -> bool:
         with pytest.raises(TransientError) as caught:
-            cluster.check_partition(new)
+            cluster.check_partition(new, 1)
         return f"{new.topic} has 5: all topics of a stream need the same number" in str(caught.value)
 
     wait_until("the broker knows of it", told_apart, 15)
@@ -74,3 +74,4 @@ def test_a_partition_that_other_topics_go_on_lacking_is_an_error(
     with pytest.raises(ConfigurationError, match=f"{new.topic} has 5: all topics of a stream need the same number"):
         wait_until("an end of patience", lambda: usable(cluster, new), 15)
     assert usable(cluster, Partition(new.topic, 0))
+    assert not usable(cluster, new, epoch=2), "given anew after it went elsewhere: waited for anew"
