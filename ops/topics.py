@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from common.kafka import Admin, TopicConfig
 from common.settings import CommonSettings, TopicSettings
-from schemas.topics import ROUTES, TOPICS, Names, Retention, Topic
+from schemas.topics import ROUTES, SEGMENT_HOURS, TOPICS, Names, Retention, Topic
 
 HOUR_MS = 3_600_000
 
@@ -83,11 +83,17 @@ def _configs(topic: Topic, settings: TopicSettings) -> dict[str, str]:
     }
     match topic.retention:
         case Retention.RECORDS:
-            return configs | {"cleanup.policy": "delete", "retention.ms": str(settings.retention_hours * HOUR_MS)}
+            return configs | _kept(settings.retention_hours)
         case Retention.DEAD_LETTERS:
-            return configs | {
-                "cleanup.policy": "delete",
-                "retention.ms": str(settings.dead_letter_retention_hours * HOUR_MS),
-            }
+            return configs | _kept(settings.dead_letter_retention_hours)
         case Retention.COMPACTED:
             return configs | {"cleanup.policy": "compact"}
+
+
+def _kept(hours: int) -> dict[str, str]:
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(hours * HOUR_MS),
+        # A week otherwise: records would outlive the offsets of a group that is away.
+        "segment.ms": str(min(SEGMENT_HOURS, hours) * HOUR_MS),
+    }

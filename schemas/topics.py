@@ -8,6 +8,10 @@ from schemas.codec import MAX_RECORD_BYTES
 MAX_DEAD_LETTER_BYTES = 5 * 1024 * 1024
 """`max.message.bytes` of dead-letter topics and `max_request_size` of the producer: an input plus its headers."""
 
+SEGMENT_HOURS = 24
+"""How long a topic writes into one file of its log, unless its records are kept for less. A file is deleted as a whole: so
+much longer than its retention a record may stay."""
+
 CAPTIONS = "captions"
 INGEST_PROGRESS = "ingest-progress"
 INGEST = "ingest"

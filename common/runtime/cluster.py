@@ -6,13 +6,16 @@ from common.kafka import Admin, Partition
 from common.runtime.deadline import Deadline
 from common.runtime.errors import ConfigurationError, TransientError
 from common.settings import CommonSettings
-from schemas.topics import Names, Route
+from schemas.topics import SEGMENT_HOURS, Names, Route
 
 log = logging.getLogger(__name__)
 
 GROWTH_PATIENCE_S = 60.0
 """How long a new partition may be missing elsewhere: people give topics more partitions one after the other, and a broker may
 answer before it has heard of them."""
+
+CLEANING_HOURS = 1
+"""How long a broker may take to delete what has expired: it looks every five minutes."""
 
 
 class UnevenTopicsError(ConfigurationError):
@@ -80,11 +83,13 @@ class Cluster:
         return began[1]
 
     def _compare_retention(self, minutes: str | None) -> None:
-        hours = self._common.topics.retention_hours
+        kept = self._common.topics.retention_hours
+        hours = kept + min(SEGMENT_HOURS, kept) + CLEANING_HOURS
         if minutes is not None and int(minutes) < hours * 60:
             log.warning(
                 "the broker forgets the offsets of an idle group after %s minutes (offsets.retention.minutes), records stay "
-                "for %d hours: a worker that is away longer would begin again at the log's start",
+                "for up to %d hours: a group that is away longer would not know what it has done; give the broker %d minutes",
                 minutes,
                 hours,
+                hours * 60,
             )

@@ -8,6 +8,7 @@ from kafka import KafkaAdminClient
 from common.kafka import Partition
 from common.runtime.cluster import Cluster
 from common.runtime.errors import ConfigurationError, TransientError
+from ops.topics import find_drift
 from schemas.topics import EDITS
 from tests.integration.kit import Stream, wait_until
 
@@ -75,3 +76,7 @@ def test_a_partition_that_other_topics_go_on_lacking_is_an_error(
         wait_until("an end of patience", lambda: usable(cluster, new), 15)
     assert usable(cluster, Partition(new.topic, 0))
     assert not usable(cluster, new, epoch=2), "given anew after it went elsewhere: waited for anew"
+
+
+def test_topics_are_made_as_the_settings_say(stream: Stream) -> None:
+    assert find_drift(stream.settings) == []
