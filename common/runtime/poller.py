@@ -192,23 +192,26 @@ class Poller:
 
     def _start(self, consumer: GroupConsumer, partition: Partition, epoch: int) -> None:
         self._cluster.check_partition(partition, epoch)
-        progress = self._committed(consumer, partition)
+        progress, position = self._committed(consumer, partition)
         self._delivery.complete(partition, progress.metadata)
-        self._marks.adopt(partition, progress.offset, lambda: self._log_end(consumer, partition))
+        self._marks.adopt(partition, position, lambda: self._log_end(consumer, partition))
         if partition not in consumer.assignment():
             return
-        consumer.seek(partition, progress.offset)
+        consumer.seek(partition, position)
         if self._assignment.started(partition, epoch, progress):
             consumer.resume([partition])
 
     def _log_end(self, consumer: GroupConsumer, partition: Partition) -> int:
         return consumer.end_offsets([partition], ADMIN_TIMEOUT_S)[partition]
 
-    def _committed(self, consumer: GroupConsumer, partition: Partition) -> Progress:
+    def _committed(self, consumer: GroupConsumer, partition: Partition) -> tuple[Progress, int]:
+        """How far the group is, and the offset to go on from: that one, or the log's start where a gap is accepted. A commit
+        moves the group over the gap then, even where nothing is left behind it."""
         committed = consumer.committed(partition, ADMIN_TIMEOUT_S)
         log_start = consumer.log_start(partition, ADMIN_TIMEOUT_S)
         if committed is None:
-            return Progress(log_start, OffsetMetadata())
+            self._require_unworked(partition, log_start)
+            return Progress(0, OffsetMetadata()), log_start
         try:
             metadata = OffsetMetadata.decode(committed.metadata)
         except ValueError as error:
@@ -222,8 +225,9 @@ class Poller:
                 "made anew, or the broker lost its end; set the group to where it should go on (kafka-consumer-groups "
                 "--reset-offsets)"
             )
+        progress = Progress(committed.offset, metadata)
         if committed.offset >= log_start:
-            return Progress(committed.offset, metadata)
+            return progress, committed.offset
         lost = log_start - committed.offset
         if not self._settings.accept_loss:
             raise ConfigurationError(
@@ -231,7 +235,28 @@ class Poller:
                 f"log starts at {log_start}; raise the topic's retention, then set runtime.accept_loss=true to go on"
             )
         log.error("%s/%d: going on without %d offsets that expired unread", partition.topic, partition.index, lost)
-        return Progress(log_start, metadata)
+        return progress, log_start
+
+    def _require_unworked(self, partition: Partition, log_start: int) -> None:
+        """A group without an offset has never begun, or it is forgotten what it has done, and would be done again.
+
+        Raises ConfigurationError for a log or outputs that say so, unless that is accepted.
+        """
+        if log_start > 0:
+            found = (
+                f"its log starts at {log_start}: what was before expired unread, or the broker has forgotten the group"
+            )
+        elif self._cluster.worked_on(partition):
+            found = "outputs of it are there: the broker has forgotten the group"
+        else:
+            return
+        why = f"{partition.topic}/{partition.index}: nothing is committed, but {found} (offsets.retention.minutes)"
+        if not self._settings.accept_loss:
+            raise ConfigurationError(
+                f"{why}; set the group to where it should go on (kafka-consumer-groups --reset-offsets), or "
+                "runtime.accept_loss=true to begin at the log's start, also with what was done before"
+            )
+        log.error("%s; beginning at the log's start", why)
 
     def _step_over_markers(self, consumer: GroupConsumer) -> None:
         """Commit positions past transaction markers when nothing is in flight, so that lag reaches 0."""

@@ -157,6 +157,14 @@ OUTSIDE: Sequence[Failure] = (
         Signs(log="offsets expired unread", exits=ExitCode.CONFIGURATION),
     ),
     Failure(
+        "The broker has forgotten what a group has committed: it was away for longer than `offsets.retention.minutes`",
+        "The worker does not begin anew where the log has lost its beginning, or the stage's topics hold what was made of it. "
+        "Of the dataset, whose outputs are files, only the former and dead letters are seen.",
+        "Set the group's offsets (`kafka-consumer-groups --reset-offsets`), or begin anew with `runtime.accept_loss`, also "
+        "with what was done before. Then let the broker keep offsets for longer than records.",
+        Signs(log="nothing is committed, but", exits=ExitCode.CONFIGURATION),
+    ),
+    Failure(
         "A committed offset lies beyond the end of the log: the topic was made anew, or the broker has lost what it had stored",
         "The worker does not guess where to go on.",
         "Set the group's offsets, with all its workers stopped (`kafka-consumer-groups --reset-offsets`).",

@@ -14,7 +14,7 @@ from common.runtime.circuit import Circuit
 from common.runtime.crash_marks import CrashMarks
 from common.runtime.errors import BrokerUnreachableError, ConfigurationError, TransientError
 from common.runtime.faults import Faults
-from common.runtime.handover import CommitQueue
+from common.runtime.handover import CommitQueue, IdleCommit
 from common.runtime.ownership import Assignment
 from common.runtime.poller import Poller
 from common.runtime.retry import Retry
@@ -33,6 +33,9 @@ class Consumer:
         self.paused: set[Partition] = set()
         self.sought: list[Partition] = []
         self.polls = 0
+        self.position_sought = -1
+        self.forgotten = False
+        self.starts_at = 0
         self.ends_known = True
         self.broker_there = True
 
@@ -50,13 +53,14 @@ class Consumer:
         return []
 
     def committed(self, partition: Partition, timeout_s: float) -> Committed | None:
-        return Committed(3, "")
+        return None if self.forgotten else Committed(3, "")
 
     def log_start(self, partition: Partition, timeout_s: float) -> int:
-        return 0
+        return self.starts_at
 
     def seek(self, partition: Partition, offset: int) -> None:
         self.sought.append(partition)
+        self.position_sought = offset
 
     def position(self, partition: Partition) -> int | None:
         return 3
@@ -82,6 +86,10 @@ class Whole:
         self.partitions = {FIRST, SECOND}
         self.growing = False
         self.broker_there = True
+        self.has_outputs = False
+
+    def worked_on(self, partition: Partition) -> bool:
+        return self.has_outputs
 
     def check_partition(self, partition: Partition, epoch: int) -> None:
         if not self.broker_there:
@@ -125,13 +133,13 @@ def outputs() -> Outputs:
 
 
 @pytest.fixture
-def health() -> Health:
-    return Health()
+def settings() -> RuntimeSettings:
+    return RuntimeSettings()
 
 
 @pytest.fixture
-def poller(assignment: Assignment, whole: Whole, outputs: Outputs, health: Health, tmp_path: Path) -> Poller:
-    settings, metrics = RuntimeSettings(), WorkerMetrics("edits", "0", "test")
+def poller(settings: RuntimeSettings, assignment: Assignment, whole: Whole, outputs: Outputs, tmp_path: Path) -> Poller:
+    health, metrics = Health(), WorkerMetrics("edits", "0", "test")
     marks = CrashMarks(BlobSettings(url=str(tmp_path)), "imgdiff.edits")
     marks.prepare()
     health.watch("poll", 30)
@@ -250,7 +258,8 @@ def test_starts_that_take_long_leave_time_to_poll(
     assert assignment.active() == [FIRST, SECOND]
 
 
-def test_each_start_has_the_whole_limit_of_the_thread(poller: Poller, outputs: Outputs, health: Health) -> None:
+def test_each_start_has_the_whole_limit_of_the_thread(poller: Poller, outputs: Outputs) -> None:
+    health = poller._health
     health.watch("poll", 0.6)
     stuck = []
     outputs.takes_s = 0.35
@@ -272,3 +281,42 @@ def test_a_partition_that_can_not_start_keeps_no_other_from_it(
     for _ in range(2):
         turn(poller, Consumer())
     assert assignment.active() == [SECOND]
+
+
+def test_a_group_that_has_never_begun_begins_at_the_start(poller: Poller, assignment: Assignment) -> None:
+    consumer = Consumer()
+    consumer.forgotten = True
+    turn(poller, consumer)
+    assert assignment.committed_offsets() == {FIRST: 0, SECOND: 0}
+    assert consumer.position_sought == 0
+
+
+def test_a_group_that_is_forgotten_does_not_begin_anew(poller: Poller, whole: Whole) -> None:
+    """Everything that its topic still has would be done twice."""
+    consumer = Consumer()
+    consumer.forgotten = whole.has_outputs = True
+    with pytest.raises(ConfigurationError, match=r"captions/0: nothing is committed, but outputs.*accept_loss"):
+        turn(poller, consumer)
+
+
+def test_a_log_that_has_lost_its_beginning_is_no_beginning(poller: Poller) -> None:
+    consumer = Consumer()
+    consumer.forgotten, consumer.starts_at = True, 3
+    with pytest.raises(ConfigurationError, match=r"captions/0: nothing is committed, but its log starts at 3"):
+        turn(poller, consumer)
+
+
+@pytest.mark.parametrize("settings", [RuntimeSettings(accept_loss=True)])
+def test_a_gap_that_is_accepted_is_committed_over(
+    poller: Poller, assignment: Assignment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a partition with nothing left in it would have to be accepted at every start."""
+    consumer = Consumer()
+    consumer.forgotten, consumer.starts_at = True, 3
+    turn(poller, consumer)
+    assert "captions/1: nothing is committed" in caplog.text
+    assert consumer.position_sought == 3
+    assert assignment.committed_offsets() == {FIRST: 0, SECOND: 0}
+    offered = poller._commits.get(0)
+    assert isinstance(offered, IdleCommit)
+    assert (offered.partition, offered.position) == (FIRST, 3)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from kafka import KafkaAdminClient
 
-from common.kafka import Partition
+from common.kafka import Message, Partition, TransactionalProducer
 from common.runtime.cluster import Cluster
 from common.runtime.errors import ConfigurationError, TransientError
 from ops.topics import find_drift
@@ -80,3 +80,28 @@ def test_a_partition_that_other_topics_go_on_lacking_is_an_error(
 
 def test_topics_are_made_as_the_settings_say(stream: Stream) -> None:
     assert find_drift(stream.settings) == []
+
+
+def test_outputs_say_what_they_were_made_from(stream: Stream) -> None:
+    """What others wrote, and what was never committed, is nobody's work."""
+    first, second, third, fourth = (Partition(stream.names.topic("captions"), index) for index in range(4))
+    edits, failed = stream.names.topic("edits"), stream.names.topic("edits.failed")
+
+    def made_of(topic: str, header: str, source: str, partition: int) -> Message:
+        return Message(topic, b"k", b"v", [(header, source.encode())], partition)
+
+    stream.produce(
+        [
+            made_of(edits, "source", f"{first.topic}/0/7", 0),
+            made_of(failed, "dlq.source", f"{first.topic}/1/7/1.000", 1),
+            made_of(edits, "source", "elsewhere/2/7", 2),
+        ]
+    )
+    producer = TransactionalProducer(stream.settings.kafka, f"{stream.prefix}.gone", 30)
+    producer.begin()
+    producer.send(made_of(edits, "source", f"{first.topic}/3/7", 3))
+    producer.abort()
+    producer.close()
+    cluster = Cluster(stream.settings, stream.names, EDITS)
+    cluster.check()
+    assert [cluster.worked_on(each) for each in (first, second, third, fourth)] == [True, True, False, False]

@@ -577,6 +577,22 @@ def test_offsets_below_the_start_of_the_log_stop_the_worker_unless_that_is_accep
 
 
 @pytest.mark.long
+def test_a_group_whose_offsets_are_forgotten_does_nothing_twice(stream: Stream) -> None:
+    stream.produce_captions(["a dog"] * 40)
+    worker = stream.start(PROBE)
+    stream.settle("edits", "captions")
+    assert worker.stop() == 0
+    with Admin(stream.settings.kafka) as admin:
+        admin.delete_groups([stream.names.group("edits")])
+
+    careful = stream.start(PROBE)
+    assert careful.wait(60) == 78
+    assert "nothing is committed, but outputs of it are there" in careful.log
+    assert "Traceback" not in careful.log
+    assert stream.recount(EDITS).counters.passed == 40
+
+
+@pytest.mark.long
 def test_records_that_expire_before_a_worker_comes_to_them_stop_it(stream: Stream) -> None:
     """The client would go on behind the gap, and nobody would know of it."""
     gate = stream.folder / "gate"
