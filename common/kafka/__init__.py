@@ -11,7 +11,7 @@ from kafka.record import memory_records
 from common.kafka.admin import Admin, TopicConfig
 from common.kafka.batches import Batch
 from common.kafka.client import reachable, require_listener
-from common.kafka.consumer import GroupConsumer, RebalanceListener
+from common.kafka.consumer import GroupConsumer, RebalanceListener, UnreadableError
 from common.kafka.greeting import greet
 from common.kafka.producer import TransactionalProducer
 from common.kafka.reading import read_to_end
@@ -35,6 +35,7 @@ __all__ = [
     "Share",
     "TopicConfig",
     "TransactionalProducer",
+    "UnreadableError",
     "greet",
     "reachable",
     "read_to_end",

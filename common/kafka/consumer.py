@@ -8,6 +8,7 @@ from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
     AuthorizationError,
+    CorruptRecordError,
     FencedInstanceIdError,
     KafkaError,
     UnknownTopicOrPartitionError,
@@ -38,6 +39,15 @@ MAX_POLL_INTERVAL_MS = 600_000
 DRAIN_POLL_S = 0.02
 SILENT_POLLS = 10
 """Between a join and its first heartbeat one or two polls may see a stable member without heartbeats."""
+
+
+class UnreadableError(Exception):
+    """What a partition has from `offset` on is not what was written there. The partition is paused; the others go on."""
+
+    def __init__(self, partition: Partition, offset: int, error: Exception) -> None:
+        super().__init__(f"{partition.topic}/{partition.index} can not be read from offset {offset} on: {error}")
+        self.partition = partition
+        self.offset = offset
 
 
 class RebalanceListener(Protocol):
@@ -101,10 +111,15 @@ class GroupConsumer:
         self._consumer.subscribe([topic], listener=self._listener)
 
     def poll(self, timeout_s: float, max_records: int) -> list[Fetched]:
-        """What has arrived. After an exception the consumer must never be polled again: close it and build another."""
+        """What has arrived. After an exception other than UnreadableError the consumer must never be polled again: close it
+        and build another."""
         self._take_up_parked()
+        self._raise_put_off()
         try:
             polled = self._consumer.poll(timeout_ms=int(timeout_s * 1_000), max_records=max_records)
+        except CorruptRecordError as error:
+            self._raise_unreadable(error)
+            raise
         except AuthorizationError as error:
             raise forbidden(self._settings, error) from error
         except UnsupportedCodecError as error:
@@ -130,6 +145,28 @@ class GroupConsumer:
         fetcher = self._consumer._fetcher
         if not fetcher._next_partition_records:
             fetcher._next_partition_records = None
+
+    def _raise_put_off(self) -> None:
+        """The client puts an error off that comes behind records, and forgets it where its partition is paused by then: it
+        would read on behind the error without an end.
+        """
+        put_off = self._consumer._fetcher._next_in_line_exception_metadata
+        if put_off is not None and isinstance(put_off.exception, CorruptRecordError):
+            self._consumer._fetcher._next_in_line_exception_metadata = None
+            self._raise_unreadable(put_off.exception)
+
+    def _raise_unreadable(self, error: CorruptRecordError) -> None:
+        """Take the fetch with the error out of the client's hands: it would ask it again and again. The client does not say
+        whose it is in any other way. Raises UnreadableError, or returns where the broker itself has refused to read.
+        """
+        fetcher = self._consumer._fetcher
+        broken, fetcher._next_partition_records = fetcher._next_partition_records, None
+        if not broken:
+            return
+        broken.drain()
+        partition = partition_of(broken.topic_partition)
+        self.pause([partition])
+        raise UnreadableError(partition, broken.next_fetch_offset, error) from error
 
     def _raise_fencing(self) -> None:
         """A member whose name another process has taken learns it from a heartbeat, and the client then only stops sending

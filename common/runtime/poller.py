@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-from common.kafka import FencedInstanceIdError, GroupConsumer, KafkaError, Partition
+from common.kafka import FencedInstanceIdError, GroupConsumer, KafkaError, Partition, UnreadableError
 from common.metrics import RebalanceEvent, WorkerMetrics, WorkPhase
 from common.runtime.cluster import Cluster
 from common.runtime.deadline import Deadline
@@ -78,6 +78,7 @@ class Poller:
         self._cluster = cluster
         self._connect = connect
         self._paused_poll_s = PAUSED_POLL_S
+        self._unreadable: dict[Partition, str] = {}
         self._tried_at: dict[Partition, float] = {}
         self._next_idle_check = 0.0
         self._next_lag_check = 0.0
@@ -115,6 +116,8 @@ class Poller:
         try:
             self.consumer.pause(self.consumer.assignment())
             self.consumer.poll(PAUSED_POLL_S, max_records=1)
+        except UnreadableError as error:
+            log.warning("%s", error)
         except KafkaError as error:
             self._rebuild(error)
 
@@ -128,7 +131,11 @@ class Poller:
         self._start_partitions(consumer)
         room = self._room(consumer)
         with self._metrics.phase(WorkPhase.POLL):
-            polled = consumer.poll(POLL_S if room else self._paused_poll_s, max_records=max(1, room))
+            try:
+                polled = consumer.poll(POLL_S if room else self._paused_poll_s, max_records=max(1, room))
+            except UnreadableError as error:
+                polled = []
+                self._set_aside(error)
         self._paused_poll_s = PAUSED_POLL_S if room else min(POLL_S, 2 * self._paused_poll_s)
         for fetched in polled:
             # None: the ownership ended while the records were on their way; whoever owns the partition reads them again.
@@ -146,7 +153,7 @@ class Poller:
         is in this process: whatever kills it then is known.
         """
         self._marks.keep(self._assignment.kept())
-        active = self._assignment.active()
+        active = self._readable(self._assignment.active())
         suspected = self._marks.suspected(self._assignment.committed_offsets()).intersection(active)
         wanted = suspected or active
         room = self._intake.room() if not suspected else int(self._assignment.outstanding() == 0)
@@ -154,6 +161,19 @@ class Poller:
         if room:
             consumer.resume(wanted)
         return room
+
+    def _set_aside(self, error: UnreadableError) -> None:
+        """What is damaged stays so, and is no reason to stop the work on everything else."""
+        log.error("%s; nothing more is read of this partition until it is assigned anew", error)
+        self._unreadable[error.partition] = str(error)
+
+    def _readable(self, active: Collection[Partition]) -> list[Partition]:
+        self._unreadable = {partition: why for partition, why in self._unreadable.items() if partition in active}
+        if self._unreadable:
+            self._health.waiting("unreadable", "; ".join(self._unreadable.values()))
+        else:
+            self._health.resumed("unreadable")
+        return [partition for partition in active if partition not in self._unreadable]
 
     def _take_up_unknown(self, consumer: GroupConsumer) -> None:
         """Rebalances happen inside polls, so what is owned here without an ownership was given up by another thread,
@@ -198,6 +218,7 @@ class Poller:
         if partition not in consumer.assignment():
             return
         consumer.seek(partition, position)
+        self._unreadable.pop(partition, None)
         if self._assignment.started(partition, epoch, progress):
             consumer.resume([partition])
 

@@ -171,6 +171,14 @@ OUTSIDE: Sequence[Failure] = (
         Signs(log="the log ends at", exits=ExitCode.CONFIGURATION),
     ),
     Failure(
+        "What lies in a partition is damaged: a checksum does not fit",
+        "The worker reads nothing more of that partition until it is assigned anew, and goes on with the others. What lies "
+        "before the damage is worked on.",
+        "Mend the broker's disk; where there is no whole replica, set the group's offset of that partition behind the damaged "
+        "batch, with all its workers stopped (`kafka-consumer-groups --reset-offsets`).",
+        Signs(log="can not be read from offset", ready=False),
+    ),
+    Failure(
         "A topic is given partitions that the stage's other topics do not have",
         "Outputs go to the partition of their input. The worker learns of new ones at its next start or within five minutes; "
         "while it runs it waits a minute for the other topics to get them, too, and then ends. Nothing of the new ones is "

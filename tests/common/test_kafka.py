@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import OffsetAndMetadata, TopicPartition
+from kafka.consumer.fetcher import ExceptionMetadata, Fetcher
 from kafka.errors import CorruptRecordError, KafkaError, NotCoordinatorError, UnsupportedCodecError
 from kafka.record import MemoryRecords, MemoryRecordsBuilder
 from kafka.record.default_records import DefaultRecordBatch
 
-from common.kafka import Admin, GroupConsumer
+from common.kafka import Admin, GroupConsumer, UnreadableError
 from common.runtime.errors import ConfigurationError
 from common.settings import KafkaSettings
 
@@ -23,7 +24,7 @@ class ReadsNothing:
     """A client without the library for the log's codec."""
 
     def __init__(self, **config: Any) -> None:
-        self._fetcher = SimpleNamespace(_next_partition_records=None)
+        self._fetcher = SimpleNamespace(_next_partition_records=None, _next_in_line_exception_metadata=None)
         self._subscription = SimpleNamespace()
 
     def partitions_for_topic(self, topic: str) -> set[int]:
@@ -63,6 +64,81 @@ def test_a_codec_that_is_not_installed_is_a_clear_error_not_a_loop(monkeypatch: 
     )
     with pytest.raises(ConfigurationError, match=r"imgdiff\.captions.*zstd.*pip install"):
         consumer.poll(0.1, 1)
+
+
+DAMAGED = TopicPartition("imgdiff.captions", 0)
+
+
+class ReadsDamage(ReadsNothing):
+    """A client in whose hands is a fetch with one good batch, and one whose checksum does not fit."""
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        self.paused: list[TopicPartition] = []
+        log = b""
+        for offset in (5, 6):
+            builder = MemoryRecordsBuilder(magic=2, compression_type=0, batch_size=10_000, offset=offset)
+            builder.append(1, b"key", b"a dog", [])
+            builder.close()
+            log += bytes(builder.buffer())
+        cut = len(log) - 8
+        self.fetch = Fetcher.PartitionRecords(5, DAMAGED, MemoryRecords(log[:cut] + b"a cat" + log[cut + 5 :]))
+        self._fetcher._next_partition_records = self.fetch
+
+    def poll(self, timeout_ms: int, max_records: int) -> Any:
+        fetch = self._fetcher._next_partition_records
+        return {DAMAGED: found} if fetch and (found := fetch.take(max_records)) else {}
+
+    def assignment(self) -> set[TopicPartition]:
+        return {DAMAGED}
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        self.paused += partitions
+
+
+@pytest.fixture
+def damaged(monkeypatch: pytest.MonkeyPatch) -> GroupConsumer:
+    monkeypatch.setattr("common.kafka.consumer.KafkaConsumer", ReadsDamage)
+    monkeypatch.setattr(GroupConsumer, "_revive_forgotten_join", lambda _: None)
+    monkeypatch.setattr(GroupConsumer, "_raise_fencing", lambda _: None)
+    monkeypatch.setattr("common.kafka.consumer._ListenerAdapter.renewed", lambda _: False)
+    listener: Any = None
+    return GroupConsumer(
+        KafkaSettings(), group="g", instance="i", topic=DAMAGED.topic, session_timeout_s=6, listener=listener
+    )
+
+
+def test_damage_is_told_with_its_place_and_not_met_again(damaged: GroupConsumer) -> None:
+    [fetched] = damaged.poll(0.1, 1)
+    assert [record.offset for record in fetched.records] == [5]
+    with pytest.raises(UnreadableError, match=r"imgdiff\.captions/0 can not be read from offset 6 on"):
+        damaged.poll(0.1, 1)
+    assert damaged._consumer.paused == [DAMAGED]
+    assert damaged.poll(0.1, 1) == []
+
+
+def test_damage_that_the_client_has_put_off_is_told_before_it_is_forgotten(damaged: GroupConsumer) -> None:
+    """With records before it the client keeps it for the next poll, and drops it where the partition is paused by then: it
+    would look for more in the rest of the fetch for ever."""
+    damaged.poll(0.1, 1)
+    with pytest.raises(CorruptRecordError) as caught:
+        damaged._consumer.fetch.take(1)
+    damaged._consumer._fetcher._next_in_line_exception_metadata = ExceptionMetadata(DAMAGED, 6, caught.value)
+    with pytest.raises(UnreadableError, match="from offset 6 on"):
+        damaged.poll(0.1, 1)
+    assert damaged.poll(0.1, 1) == []
+
+
+def test_a_broker_that_can_not_read_its_log_does_not_say_whose_it_is(
+    damaged: GroupConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: object, timeout_ms: int, max_records: int) -> Any:
+        raise CorruptRecordError("Unexpected error while fetching data")
+
+    damaged._consumer._fetcher._next_partition_records = None
+    monkeypatch.setattr(ReadsDamage, "poll", refused)
+    with pytest.raises(CorruptRecordError):
+        damaged.poll(0.1, 1)
 
 
 class Latin(str):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from common.health import Health
-from common.kafka import Committed, Fetched, KafkaError, Partition
+from common.kafka import Committed, Fetched, KafkaError, Partition, UnreadableError
 from common.metrics import WorkerMetrics
 from common.runtime.circuit import Circuit
 from common.runtime.crash_marks import CrashMarks
@@ -36,6 +36,7 @@ class Consumer:
         self.position_sought = -1
         self.forgotten = False
         self.starts_at = 0
+        self.damaged: set[Partition] = set()
         self.ends_known = True
         self.broker_there = True
 
@@ -50,6 +51,10 @@ class Consumer:
 
     def poll(self, timeout_s: float, max_records: int) -> list[Fetched]:
         self.polls += 1
+        if self.damaged and not self.damaged <= self.paused:
+            self.pause(self.damaged)
+            [partition] = self.damaged
+            raise UnreadableError(partition, 5, ValueError("CRC"))
         return []
 
     def committed(self, partition: Partition, timeout_s: float) -> Committed | None:
@@ -320,3 +325,40 @@ def test_a_gap_that_is_accepted_is_committed_over(
     offered = poller._commits.get(0)
     assert isinstance(offered, IdleCommit)
     assert (offered.partition, offered.position) == (FIRST, 3)
+
+
+def test_a_damaged_partition_stops_no_other(
+    poller: Poller, assignment: Assignment, caplog: pytest.LogCaptureFixture
+) -> None:
+    consumer = Consumer()
+    consumer.damaged = {FIRST}
+    for _ in range(3):
+        turn(poller, consumer)
+    assert consumer.paused == {FIRST}
+    assert assignment.active() == [FIRST, SECOND]
+    assert "captions/0 can not be read from offset 5 on: CRC" in poller._health.unready()
+    assert caplog.text.count("can not be read") == 1
+
+
+def test_a_damaged_partition_is_tried_again_when_it_is_assigned_anew(poller: Poller, assignment: Assignment) -> None:
+    consumer = Consumer()
+    consumer.damaged = {FIRST}
+    turn(poller, consumer)
+    turn(poller, consumer)
+    consumer.damaged = set()
+    assignment.restart_all()
+    turn(poller, consumer)
+    assert consumer.paused == set()
+    assert "captions/0 can not be read from offset 5 on: CRC" not in poller._health.unready()
+
+
+def test_a_damaged_partition_that_goes_elsewhere_is_no_longer_this_workers(
+    poller: Poller, assignment: Assignment
+) -> None:
+    consumer = Consumer()
+    consumer.damaged = {FIRST}
+    turn(poller, consumer)
+    consumer.owned = {SECOND}
+    assignment.lost([FIRST])
+    turn(poller, consumer)
+    assert not any("can not be read" in why for why in poller._health.unready())
