@@ -63,7 +63,8 @@ def _print(result: "DemoResult", home: "DemoHome", stream: IO[str]) -> None:
     status = result.status
     say()
     say(f"{status.ingested} captions in {result.seconds:.0f} s became {status.dataset.samples} samples")
-    console(stream).print(table_of(headings(FINISHED), rows(status, FINISHED)))
+    drawn = console(stream)
+    drawn.print(table_of(headings(FINISHED), rows(status, FINISHED), drawn.width))
     for problem in result.problems:
         say(f"NOT RIGHT: {problem}")
     if not result.problems:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -10,10 +10,12 @@ import click
 from common.terminal import escape
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console, RenderableType
 
 WIDTH_WITHOUT_TERMINAL = 160
+
+GAP = 3
+"""Characters between two columns of a table, and between two cells of a record."""
 
 
 def print_json(value: Any) -> None:
@@ -37,26 +39,65 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], stream: 
     """
     stream = stream or sys.stdout
     if stream.isatty():
-        console(stream).print(table_of(headings, rows))
+        drawn = console(stream)
+        drawn.print(table_of(headings, rows, drawn.width))
         return
     for row in [[heading.removeprefix(">") for heading in headings], *rows]:
         click.echo("\t".join(escape(cell) for cell in row), file=stream)
 
 
-def table_of(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
-    """A table to draw on a terminal, as `print_table` says. The last column gives way where it is narrow."""
-    from rich import box
-    from rich.table import Table
+def table_of(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> "RenderableType":
+    """A table to draw on a terminal of `width` characters, as `print_table` says, with every cell whole.
 
+    Where it is too wide for that, headings fold at their spaces, and so does the last column; where that is not enough,
+    each row becomes a record: its first cell, then the others with their headings.
+    """
+    from rich import box
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    def longest(texts: Iterable[str]) -> int:
+        return max(map(cell_len, texts), default=0)
+
+    names = [heading.removeprefix(">") for heading in headings]
+    cells = [[escape(cell) for cell in row] for row in rows]
+    columns = [list(column) for column in zip(*cells, strict=True)] or [[] for _ in names]
+    whole = [longest([name, *column]) for name, column in zip(names, columns, strict=True)]
+    narrow = [longest([*name.split(), *column]) for name, column in zip(names, columns, strict=True)]
+    narrow[-1] = longest(word for cell in [names[-1], *columns[-1]] for word in cell.split())
+    # Less what stands between the columns, and one character at each edge.
+    room = width - GAP * (len(names) - 1) - 2
+    if sum(narrow) > room:
+        return Text("\n".join(line for row in cells for line in _record(names, row, width)))
+    widths = whole if sum(whole) <= room else [*narrow[:-1], min(whole[-1], room - sum(narrow[:-1]))]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    last = len(headings) - 1
-    for index, heading in enumerate(headings):
+    for name, heading, column_width in zip(names, headings, widths, strict=True):
         table.add_column(
-            heading.removeprefix(">"),
-            justify="right" if heading.startswith(">") else "left",
-            overflow="fold",
-            no_wrap=index < last,
+            name, justify="right" if heading.startswith(">") else "left", overflow="fold", width=column_width
         )
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+    for row in cells:
+        table.add_row(*map(Text, row))
     return table
+
+
+def _record(names: Sequence[str], cells: Sequence[str], width: int) -> Iterator[str]:
+    """The lines of a row in a terminal that is too narrow for its table: one where they fit. Empty cells are left out, and
+    one that is longer than a line makes a line that is too long: it folds at its spaces when it is drawn."""
+    from rich.cells import cell_len
+
+    gap = " " * GAP
+    parts = [f"{name}: {cell}" for name, cell in zip(names[1:], cells[1:], strict=True) if cell]
+    line = gap.join([cells[0], *parts])
+    if cell_len(line) <= width:
+        yield line
+        return
+    yield cells[0]
+    line = ""
+    for part in parts:
+        longer = f"{line}{gap}{part}" if line else f"  {part}"
+        if line and cell_len(longer) > width:
+            yield line
+            longer = f"  {part}"
+        line = longer
+    yield line

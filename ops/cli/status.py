@@ -61,13 +61,14 @@ def _watch(reader: "StatusReader", as_json: bool) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    with Live(console=console(), auto_refresh=False, screen=False) as live:
+    drawn = console()
+    with Live(console=drawn, auto_refresh=False, screen=False) as live:
         while True:
             found = reader.read()
             live.update(
                 Group(
                     Text(f"{found.ingested} captions ingested   {time.strftime('%H:%M:%S')}"),
-                    table_of(headings(AT_WORK), rows(found, AT_WORK)),
+                    table_of(headings(AT_WORK), rows(found, AT_WORK), drawn.width),
                     Text(f"{found.dataset.samples} samples in {found.dataset.path}"),
                 ),
                 refresh=True,
