@@ -56,7 +56,10 @@ class FilterOptions:
             offsets=None if self.offsets is None else _parsed("--offsets", self.offsets, parse_offsets),
             where=reduce(And, conditions) if conditions else None,
         )
+        _check_reason(found)
         _check_scores(found)
+        if found.since is not None and found.until is not None and found.since >= found.until:
+            raise click.UsageError(f"--since {self.since} --until {self.until}: expected the earlier time first")
         return found
 
 
@@ -98,6 +101,19 @@ def _parsed(option: str, text: str, parse: Callable[[str], T]) -> T:
         return parse(text)
     except ValueError as error:
         raise click.UsageError(f"{option} {text}: {error}") from error
+
+
+def _check_reason(found: "Filter") -> None:
+    """A mistyped reason would silently choose nothing, and so would one that the stage or the kind does not have."""
+    if found.reason is None:
+        return
+    from ops.dead_letters.reasons import reasons
+
+    known = reasons(found.stage, found.kind)
+    if found.reason not in known:
+        of = " and ".join(filter(None, [found.stage, found.kind and f"kind {found.kind}"]))
+        expected = f"one of {', '.join(known)}" if known else "none"
+        raise click.UsageError(f"--reason: no reason {found.reason!r}{of and f' of {of}'}, expected {expected}")
 
 
 def _check_scores(found: "Filter") -> None:
