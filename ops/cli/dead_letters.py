@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ops.dead_letters.what_if import StageVerdicts
 
 
+WHERE_FROM = frozenset({"kafka", "prefix", "profile"})
+"""Settings that say where the dead letters lie, and what the other settings begin with."""
+
+
 @click.group()
 def dead_letters() -> None:
     """What was rejected or failed. Each is the input as it was, with the reason and the scores that decided."""
@@ -144,12 +148,33 @@ def what_if_(settings: SettingsOptions, *, chosen: FilterOptions, as_json: bool)
         raise click.UsageError(f"{wanted.stage} has no filters, expected --stage to be one of {', '.join(FILTERING)}")
     layers = settings.layers()
     common = layers.common()
+    _check_flags(settings.flags, wanted.stage)
     stages = [wanted.stage] if wanted.stage else stages_of(settings.flags)
     found = [what_if(layers, common, stage, replace(wanted, stage=stage)) for stage in stages]
     if as_json:
         print_json([each.to_json() for each in found])
     else:
         _print_verdicts(found)
+
+
+def _check_flags(flags: Sequence[str], stage: str | None) -> None:
+    """A setting that changes none of the chosen filters would give a table that looks like an answer."""
+    from common.settings import section_of
+    from ops.dead_letters.what_if import FILTERING, filter_settings
+
+    stages = (stage,) if stage else FILTERING
+    changing = [f"{section_of(each)}.{name}" for each in stages for name in filter_settings(each)]
+    sections = [section_of(each) for each in stages]
+    for flag in flags:
+        key = flag.partition("=")[0]
+        path = key.replace("-", "_").split(".")
+        if (
+            path[0] not in WHERE_FROM
+            and path not in [[each] for each in sections]
+            and ".".join(path[:2]) not in changing
+        ):
+            of = f" of {stage}" if stage else ""
+            raise click.UsageError(f"--set {key}: changes no filter{of}, expected one of {', '.join(changing)}")
 
 
 def _print_statistics(counted: "Statistics") -> None:

@@ -41,6 +41,15 @@ def stages_of(flags: Sequence[str]) -> tuple[str, ...]:
     return tuple(stage for stage in FILTERING if section_of(stage) in sections) or FILTERING
 
 
+def filter_settings(stage: str) -> list[str]:
+    """The settings of a stage's section that say what its filters hold scores to: the bounds, and what switches them."""
+    kind = spec_of(stage).settings
+    default = kind()
+    others = {name: not value for name, value in default if isinstance(value, bool)}
+    bounds = default.bounds()
+    return [*bounds, *(name for name, on in others.items() if kind.model_validate({name: on}).bounds() != bounds)]
+
+
 def score_names(stage: str) -> list[str]:
     """The scores that a stage's filters compare."""
     return list(spec_of(stage).settings().bounds())

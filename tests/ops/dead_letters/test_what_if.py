@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.settings import load_layers
-from ops.dead_letters.what_if import FILTERING, StageVerdicts, bounds_in_force, stages_of, would_pass
+from ops.dead_letters.what_if import FILTERING, StageVerdicts, bounds_in_force, filter_settings, stages_of, would_pass
 from schemas.dead_letters import DeadLetter, DeadLetterKind
 from schemas.scores import Bounds, Scores
 from schemas.trail import Candidate, TrailStep
@@ -111,6 +111,12 @@ def test_a_filter_that_is_switched_off_lets_everything_pass() -> None:
     assert bounds_in_force(load_layers({}), "qa")["naturalness"] == Bounds()
     on = load_layers({}, flags=["qa.check_naturalness=true"])
     assert bounds_in_force(on, "qa")["naturalness"] != Bounds()
+
+
+def test_what_changes_a_filter_are_its_bounds_and_what_switches_it_off() -> None:
+    assert filter_settings("qa") == ["naturalness", "check_naturalness"]
+    assert filter_settings("region-captions") == ["text_match", "text_similarity", "skip_text_match"]
+    assert filter_settings("pairs") == ["grey_levels"]
 
 
 @pytest.mark.parametrize(
