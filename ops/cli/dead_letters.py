@@ -39,9 +39,10 @@ dead_letters.add_command(purge)
 def list_(settings: SettingsOptions, *, chosen: FilterOptions, limit: int | None, as_json: bool) -> None:
     """List dead letters, topic by topic, oldest first by partition and offset.
 
-    A line says when the input ended, where it lies (that is what `show` takes), which caption it comes from, and why.
-    With --json one object per line: stage, kind, reason, id of the input, caption_id, scores with their bounds, source
-    (where the input lies), failed_at (seconds since 1970) and error.
+    A line says when the input ended, where it lies (that is what `show` takes), which caption it comes from, why, and
+    at which attempt where it has been sent again. With --json one object per line: stage, kind, reason, attempt, id of
+    the input, caption_id, scores with their bounds, source (where the input lies), failed_at (seconds since 1970) and
+    error.
     """
     from ops.cli.output import print_json
     from ops.dead_letters.reading import first_letters
@@ -112,8 +113,8 @@ def show(settings: SettingsOptions, where: str | None, caption: str | None, fold
 def stats(settings: SettingsOptions, *, chosen: FilterOptions, as_json: bool) -> None:
     """Count dead letters by stage, kind, reason and class of error, and show how their scores are spread.
 
-    Quantiles are exact to about 4 digits. With --json also a histogram of each score: how many lie in each of 20 equal
-    parts from min to max.
+    An input that was sent again and ended again counts once for each attempt. Quantiles are exact to about 4 digits.
+    With --json also a histogram of each score: how many lie in each of 20 equal parts from min to max.
     """
     from ops.cli.output import print_json
     from ops.dead_letters.statistics import statistics_of
@@ -135,10 +136,11 @@ def what_if_(settings: SettingsOptions, *, chosen: FilterOptions, as_json: bool)
     \b
     imgdiff dead-letters what-if --set boxes.pair_similarity.low=0.88
 
-    For each stage that --set names (for all without one): how many of its rejected inputs would pass, how many that
+    For each stage that --set names (for all without one): how many of its rejections would pass, how many inputs that
     passed would not, and the same for each filter. Only what was measured counts: an input that one filter turned away
-    may still fail at a later one that never saw it. Options that choose dead letters leave out rejected inputs only.
-    `replay --would-pass` with the same settings sends again what would pass.
+    may still fail at a later one that never saw it. An input that was sent again and rejected again counts once for
+    each attempt. Options that choose dead letters leave out rejections only. `replay --would-pass` with the same
+    settings sends again what would pass.
     """
     from ops.cli.output import print_json
     from ops.dead_letters.what_if import FILTERING, stages_of, what_if
@@ -274,5 +276,5 @@ def _line(each: "FoundLetter") -> str:
     letter = each.letter
     failing = [f"{name} {verdict(score)}" for name, score in letter.scores.items() if not score.passes]
     why = "; ".join(filter(None, [*failing, each.error or letter.detail]))
-    what = f"{each.stage} {letter.kind} {letter.reason}"
+    what = f"{each.stage} {letter.kind} {letter.reason}" + (f", attempt {letter.attempt}" if letter.attempt > 1 else "")
     return f"{utc(letter.failed_at)}  {letter.source}  {caption}  {what}" + (f": {why}" if why else "")

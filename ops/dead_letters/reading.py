@@ -43,13 +43,14 @@ class FoundLetter:
         letter = self.letter
         if letter is None:
             return {
-                "stage": self.stage, "kind": None, "reason": None, "id": self._id(), "caption_id": self.caption_id,
-                "scores": {}, "source": None, "failed_at": None, "error": self.problem,
+                "stage": self.stage, "kind": None, "reason": None, "attempt": None, "id": self._id(),
+                "caption_id": self.caption_id, "scores": {}, "source": None, "failed_at": None, "error": self.problem,
             }  # fmt: skip
         return {
             "stage": self.stage,
             "kind": str(letter.kind),
             "reason": letter.reason,
+            "attempt": letter.attempt,
             "id": self._id(),
             "caption_id": self.caption_id,
             "scores": {

@@ -71,8 +71,8 @@ def would_pass(letter: DeadLetter, bounds: Mapping[str, Bounds]) -> bool:
 
 @dataclass(slots=True)
 class FilterVerdicts:
-    """What other bounds change about one filter: inputs that it rejected and now lets pass, records that passed it and
-    now would not."""
+    """What other bounds change about one filter: rejections of its that now pass, records that passed it and now would
+    not."""
 
     rejected_would_pass: int = 0
     passed_would_not: int = 0
@@ -80,7 +80,8 @@ class FilterVerdicts:
 
 @dataclass(slots=True)
 class StageVerdicts:
-    """What other bounds change about one stage. `rejected` and `passed` are all inputs of which anything is stored."""
+    """What other bounds change about one stage. `rejected` are all its rejections that are stored, one for each attempt of
+    an input, and `passed` all inputs that passed and of which anything is stored."""
 
     stage: str
     bounds: Mapping[str, Bounds]
@@ -91,7 +92,7 @@ class StageVerdicts:
     filters: dict[str, FilterVerdicts] = field(default_factory=dict)
 
     def reject(self, letter: DeadLetter) -> None:
-        """Count an input that was rejected."""
+        """Count a rejection."""
         self.rejected += 1
         self.would_pass += would_pass(letter, self.bounds)
         for name, score in letter.scores.items():

@@ -92,6 +92,7 @@ def test_a_list_in_order_filtered_and_limited(stream: Stream, capsys: pytest.Cap
         "stage": "edits",
         "kind": "rejected",
         "reason": "too_long",
+        "attempt": 1,
         "id": "c9",
         "caption_id": "k9",
         "scores": {

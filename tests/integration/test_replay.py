@@ -257,6 +257,11 @@ def test_status_explains_more_inputs_than_there_were(stream: Stream, capsys: pyt
     assert recount.counters == stream.counters("edits")
     attempts = Counter(text_header(record.headers, ATTEMPT) for record in stream.read("edits.rejected"))
     assert attempts == {"1": 2, "2": 2}
+    # Two inputs, four dead letters: that is what lists and verdicts count, and a list says which attempt.
+    assert main(["dead-letters", "list", "--stage", "edits"]) == 0
+    assert [", attempt 2" in line for line in capsys.readouterr().out.splitlines()].count(True) == 2
+    assert main(["dead-letters", "what-if", "--stage", "edits", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["rejected"] == 4
 
 
 def purged(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> Mapping[str, int]:

@@ -16,6 +16,7 @@ def test_a_rejection_in_json() -> None:
         "stage": "edits",
         "kind": "rejected",
         "reason": "too_long",
+        "attempt": 1,
         "id": "c1",
         "caption_id": "c1",
         "scores": {
