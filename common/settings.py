@@ -337,9 +337,15 @@ class Layers:
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             key = ".".join([*above, *map(str, problem["loc"])])
+            if problem["type"] == "extra_forbidden":
+                known = ", ".join(sorted(_table_at(kind, problem["loc"][:-1]).model_fields))
+                raise ConfigurationError(
+                    f"{self._origin(key)}: unknown setting `{key}`, expected one of {known}"
+                ) from None
             found = f", found {problem['input']!r}" if _may_be_shown(key, problem) else ""
             # Without its cause, which shows every value.
-            raise ConfigurationError(f"setting `{key}` (from {self._origin(key)}): {problem['msg']}{found}") from None
+            wrong = _no_table(kind, problem["loc"]) if problem["type"] == "model_type" else problem["msg"]
+            raise ConfigurationError(f"setting `{key}` (from {self._origin(key)}): {wrong}{found}") from None
 
     def _origin(self, key: str) -> str:
         """Every layer that had a part in the value, or gave the list or table that it lies in."""
@@ -578,6 +584,29 @@ def _merge(into: Tree, tree: Tree, origin: str, origins: dict[str, str], prefix:
                 del origins[replaced]
             into[key] = value
             origins[dotted] = origin
+
+
+def _table_at(kind: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel]:
+    """The table of settings that lies at a path in another, where a number is a place in a list."""
+    for part in path:
+        if isinstance(part, str):
+            annotation = kind.model_fields[part].annotation
+            [kind] = [
+                each
+                for each in (annotation, *get_args(annotation))
+                if isinstance(each, type) and issubclass(each, BaseModel)
+            ]
+    return kind
+
+
+def _no_table(kind: type[BaseModel], path: Sequence[str | int]) -> str:
+    """What to say of a value where a table of settings belongs: the keys of that table, and its default."""
+    said = f"expected a table of {', '.join(_table_at(kind, path).model_fields)}"
+    if not path or not isinstance(path[-1], str):
+        return said
+    default = _table_at(kind, path[:-1]).model_fields[path[-1]].default
+    example = default.model_dump(mode="json", exclude_defaults=True) if isinstance(default, BaseModel) else None
+    return f"{said}, such as {json.dumps(example)}" if example else said
 
 
 def _may_be_shown(key: str, problem: Mapping[str, Any]) -> bool:

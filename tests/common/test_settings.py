@@ -170,13 +170,21 @@ def test_an_unknown_key_is_named_with_where_it_stands(file: Path) -> None:
     )
     assert refusal("kafak.bootstrap_servers=x").startswith("--set kafak.bootstrap_servers: unknown setting `kafak`")
     assert refusal(IMGDIFF_KAFKA__BROKERS="x").startswith(
-        "setting `kafka.brokers` (from environment IMGDIFF_KAFKA__BROKERS): Extra inputs are not permitted"
+        "environment IMGDIFF_KAFKA__BROKERS: unknown setting `kafka.brokers`, expected one of bootstrap_servers, "
     )
-    assert refusal("qa.window.lo=1").startswith("setting `qa.window.lo` (from --set qa.window.lo): Extra inputs")
+    assert refusal("qa.window.lo=1") == (
+        "--set qa.window.lo: unknown setting `qa.window.lo`, expected one of high, high_inclusive, low, low_inclusive"
+    )
+    assert refusal("qa.windw.low=1") == (
+        "--set qa.windw.low: unknown setting `qa.windw`, expected one of batch_size, batch_wait_s, most, window, words"
+    )
+    assert refusal("models.segmenter.weights.idd=x", "models.segmenter.weights.id=y").startswith(
+        "--set models.segmenter.weights.idd: unknown setting `models.segmenter.weights.idd`, expected one of files, id"
+    )
     file.write_text("[kafak]\n")
     assert refusal(file=file).startswith(f"file {file}: unknown setting `kafak`")
     file.write_text("[runtime]\nattempts = 3\n")
-    assert refusal(file=file).startswith(f"setting `runtime.attempts` (from file {file}): Extra inputs")
+    assert refusal(file=file).startswith(f"file {file}: unknown setting `runtime.attempts`, expected one of accept_")
 
 
 def test_a_wrong_value_is_named_with_where_it_stands(file: Path) -> None:
@@ -206,6 +214,12 @@ def test_bounds_that_cross_are_laid_to_all_who_set_them() -> None:
 
 def test_a_value_where_a_table_belongs_is_laid_to_who_put_it_there() -> None:
     assert refusal("boxes.overlap.high=1", "boxes.overlap=wide", "qa=3").startswith("setting `qa` (from --set qa): ")
+    assert refusal("qa.window=0.4") == (
+        "setting `qa.window` (from --set qa.window): expected a table of low, high, low_inclusive, high_inclusive, "
+        'such as {"low": 0.9, "high": 0.98}, found \'0.4\''
+    )
+    assert refusal("http=80").endswith("expected a table of host, port, found '80'")
+    assert refusal("models.segmenter=sam").endswith("expected a table of adapter, weights, options, found 'sam'")
     layers = load_layers({}, flags=["boxes.overlap=wide"])
     assert layers.origins["boxes.overlap"] == "--set boxes.overlap"
     assert "boxes.overlap.high" not in layers.origins
