@@ -33,7 +33,7 @@ def broker() -> None:
 @home_option
 @json_option
 def start(port: int | None, home: Path, as_json: bool) -> None:
-    """Start the broker and wait until it answers. The first start downloads 44 MB."""
+    """Start the broker and wait until it answers. The first start downloads 45 MB."""
     _show(_local_broker(home).start(port), as_json)
 
 
@@ -41,7 +41,10 @@ def start(port: int | None, home: Path, as_json: bool) -> None:
 @home_option
 def stop(home: Path) -> None:
     """Stop the broker. Its data stay."""
-    _show(_local_broker(home).stop(), as_json=False)
+    local = _local_broker(home)
+    ran = local.status().running
+    stopped = local.stop()
+    click.echo(f"{'stopped' if ran else 'not running'}; data in {stopped.data}")
 
 
 @broker.command()

@@ -124,8 +124,8 @@ def test_it_goes_on_without_the_command_that_started_it(tmp_path: Path) -> None:
         assert json.loads(imgdiff("status", "--json")) == started
         assert f"running at {started['bootstrap_servers']}, process {started['pid']}" in imgdiff("status")
         assert os.getsid(started["pid"]) == started["pid"]
-        assert "not running" in imgdiff("stop")
-        assert "not running" in imgdiff("stop")
+        assert imgdiff("stop") == f"stopped; data in {stopped['data']}\n"
+        assert imgdiff("stop") == f"not running; data in {stopped['data']}\n"
         assert json.loads(imgdiff("status", "--json")) == stopped
 
 
