@@ -33,7 +33,7 @@ dead_letters.add_command(purge)
 
 @dead_letters.command("list")
 @filter_options
-@click.option("--limit", type=click.IntRange(min=0), help="Only the first N.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N.")
 @json_option
 @settings_options
 def list_(settings: SettingsOptions, *, chosen: FilterOptions, limit: int | None, as_json: bool) -> None:
@@ -95,15 +95,15 @@ def show(settings: SettingsOptions, where: str | None, caption: str | None, fold
         raise click.ClickException(str(error)) from error
     if not letters:
         raise click.ClickException(f"no dead letter of a caption {caption}")
+    if folder is not None and len(letters) > 1:
+        raise click.ClickException(
+            f"--save-images: {len(letters)} dead letters of a caption {caption}: name one by its place, such as "
+            f"{letters[0].at}"
+        )
     for index, found in enumerate(letters):
         click.echo("\n" * (index > 0) + "\n".join(lines(found)))
-    if folder is None:
-        return
-    if len(letters) > 1:
-        raise click.ClickException(
-            f"--save-images: {len(letters)} dead letters of a caption {caption}: name one by its place"
-        )
-    _save(letters[0], common, folder)
+    if folder is not None:
+        _save(letters[0], common, folder)
 
 
 @dead_letters.command()

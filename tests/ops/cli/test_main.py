@@ -66,6 +66,8 @@ def test_every_command_is_where_the_table_says() -> None:
         (["demo", "--captions", "/nowhere.txt"], 64, "imgdiff demo: Invalid value for '--captions'"),
         (["dead-letters", "show", "pairs"], 64, "imgdiff dead-letters show: pairs: expected TOPIC/PARTITION/OFFSET"),
         (["dead-letters", "list", "--stage", "bxes"], 64, "imgdiff dead-letters list: no stage 'bxes', expected one of"),
+        (["dead-letters", "list", "--limit", "0"], 64,
+         "imgdiff dead-letters list: Invalid value for '--limit': 0 is not in the range x>=1."),
         (["dead-letters", "list", "--reason", "too_lng"], 64,
          "imgdiff dead-letters list: --reason: no reason 'too_lng', expected one of nothing_to_replace, empty_reply"),
         (["dead-letters", "replay", "--stage", "edits", "--reason", "no_segments"], 64,
