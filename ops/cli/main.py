@@ -11,6 +11,9 @@ from ops.cli.lazy import LazyCommand, LazyGroup
 INTERRUPTED = 130
 """What shells report for a command that Ctrl-C ended: 128 + SIGINT."""
 
+CLOSED_PIPE = 141
+"""What shells report for a command that wrote where nobody reads any more, as before `| head`: 128 + SIGPIPE."""
+
 COMMANDS: Mapping[str, LazyCommand] = {
     "demo": LazyCommand("ops.cli.demo:demo", "Run the whole stream here on a few hundred captions."),
     "broker": LazyCommand("ops.cli.broker:broker", "A local Apache Kafka: start, stop, status."),
@@ -52,8 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(f"{where}: {error.format_message()} (see {where} --help)", ExitCode.USAGE)
     except click.ClickException as error:
         return _end(f"imgdiff: {error.format_message()}", ExitCode.OTHER)
-    except click.Abort:
-        return INTERRUPTED
+    except (click.Abort, SystemExit) as error:
+        # In this mode click exits by itself only where a pipe is closed, and with what a failure ends with.
+        return INTERRUPTED if isinstance(error, click.Abort) else CLOSED_PIPE
     except Exception as error:
         known = _exit_code(error)
         if known is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.cli.main import COMMANDS, INTERRUPTED, main
+from ops.cli.main import CLOSED_PIPE, COMMANDS, INTERRUPTED, main
 
 HEAVY = ("pydantic", "numpy", "kafka", "PIL", "pyarrow", "rich", "torch", "common.settings", "common.kafka")
 HELP_S = 0.5
@@ -144,6 +144,17 @@ def test_ctrl_c_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setattr("common.settings.load_layers", interrupted)
     assert main(["settings"]) == INTERRUPTED
     assert capsys.readouterr().err.strip() == ""
+
+
+def test_a_pipe_that_nobody_reads_is_no_failure() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = "import sys; from ops.cli.main import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "settings"], stdout=writing, stderr=subprocess.PIPE, check=False, timeout=60
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (CLOSED_PIPE, b"")
 
 
 def test_settings_in_json(capsys: pytest.CaptureFixture[str]) -> None:
