@@ -117,8 +117,8 @@ def purge(settings: SettingsOptions, *, chosen: FilterOptions, yes: bool, as_jso
 
     Kafka deletes only from the beginning of a partition. So of each partition goes what lies before the first dead
     letter that the options do not cover; never one that they do not cover. Those behind it stay, and are counted: a
-    time or a whole stage leaves few, a single reason leaves most. Nothing is deleted without --yes, and the command then
-    ends with 1.
+    time or a whole stage leaves few, a single reason leaves most. `not` in --where also covers what has no such score,
+    and the command says how many those are. Nothing is deleted without --yes, and the command then ends with 1.
     """
     from common.runtime.exits import ExitCode
     from ops.cli.output import print_json, print_table
@@ -129,14 +129,18 @@ def purge(settings: SettingsOptions, *, chosen: FilterOptions, yes: bool, as_jso
     common = settings.layers().common()
     plans = plan_purge(common, wanted)
     covered, behind = sum(plan.covered for plan in plans), sum(plan.behind for plan in plans)
+    unmeasured = sum(plan.unmeasured for plan in plans)
     deleted = delete(common, plans) if yes else 0
     if as_json:
-        print_json({"covered": covered, "behind": behind, "deleted": deleted})
+        print_json({"covered": covered, "behind": behind, "unmeasured": unmeasured, "deleted": deleted})
     else:
         rows = [[f"{p.partition.topic}/{p.partition.index}", str(p.covered), str(p.behind)] for p in plans]
         if rows:
             print_table(["partition", ">to delete", ">not at the beginning"], rows)
         click.echo(f"{covered} can be deleted, {behind} lie behind others that stay; {deleted} deleted")
+        if unmeasured and wanted.where is not None:
+            asked = ", ".join(sorted(wanted.where.names()))
+            click.echo(f"{unmeasured} of the {covered} lack a score that --where asks for ({asked})")
     if covered and not yes:
         click.echo("imgdiff: nothing deleted: --yes deletes them for good", err=True)
         return ExitCode.OTHER

@@ -1,5 +1,6 @@
 """Dead letters deleted. Kafka deletes only what lies at the beginning of a partition, so only that is offered."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,35 +14,42 @@ from schemas.topics import Names
 @dataclass(frozen=True, slots=True)
 class PartitionPurge:
     """What can go of one partition: `covered` dead letters before offset `before`. `behind` are those that the filter
-    covers and that have to stay, because one that it does not cover lies before them."""
+    covers and that have to stay, because one that it does not cover lies before them. `unmeasured` of the covered ones
+    lack a score that the filter's condition asks for: `not` and `or` cover such, too."""
 
     partition: Partition
     before: int
     covered: int
     behind: int
+    unmeasured: int
 
 
 def plan_purge(common: CommonSettings, wanted: Filter) -> Sequence[PartitionPurge]:
     """For each partition that holds any: the longest beginning in which the filter covers every dead letter."""
     names = Names(common.prefix)
+    asked = wanted.where.names() if wanted.where else frozenset()
     plans = []
     for name in wanted.topics():
         topic = names.topic(name)
-        open_, before, covered, behind = dict[int, bool](), dict[int, int](), dict[int, int](), dict[int, int]()
+        open_, before = dict[int, bool](), dict[int, int]()
+        covered, behind, unmeasured = Counter[int](), Counter[int](), Counter[int]()
         for record in read_to_end(common.kafka, [topic]):
             index = record.partition.index
-            if wanted.wants(found_letter(name, record).letter, record.key):
-                if open_.setdefault(index, True):
-                    before[index] = record.offset + 1
-                    covered[index] = covered.get(index, 0) + 1
-                else:
-                    behind[index] = behind.get(index, 0) + 1
-            else:
+            letter = found_letter(name, record).letter
+            if not wanted.wants(letter, record.key):
                 open_[index] = False
+            elif open_.setdefault(index, True):
+                before[index] = record.offset + 1
+                covered[index] += 1
+                unmeasured[index] += letter is not None and not asked <= letter.scores.keys()
+            else:
+                behind[index] += 1
         plans += [
-            PartitionPurge(Partition(topic, index), before.get(index, 0), covered.get(index, 0), behind.get(index, 0))
+            PartitionPurge(
+                Partition(topic, index), before.get(index, 0), covered[index], behind[index], unmeasured[index]
+            )
             for index in sorted(open_)
-            if covered.get(index, 0) or behind.get(index, 0)
+            if covered[index] or behind[index]
         ]
     return plans
 

@@ -273,17 +273,27 @@ def purged(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> Ma
 def test_only_beginnings_that_the_filter_covers_are_deleted(stream: Stream, capsys: pytest.CaptureFixture[str]) -> None:
     stream.produce([letter(stream, number) for number in range(12)])
     only = ["--stage", "edits", "--until", "1970-01-01T00:00:07Z"]
-    assert purged(capsys, 1, *only) == {"covered": 7, "behind": 0, "deleted": 0}
+    assert purged(capsys, 1, *only) == {"covered": 7, "behind": 0, "unmeasured": 0, "deleted": 0}
     assert len(stream.read("edits.rejected")) == 12
-    assert purged(capsys, 0, *only, "--yes") == {"covered": 7, "behind": 0, "deleted": 7}
+    assert purged(capsys, 0, *only, "--yes") == {"covered": 7, "behind": 0, "unmeasured": 0, "deleted": 7}
     assert sorted(numbers(stream.read("edits.rejected"))) == [7, 8, 9, 10, 11]
     # Odd numbers are too long: in each partition they alternate with others.
     assert purged(capsys, 0, "--stage", "edits", "--reason", "too_long", "--yes") == {
-        "covered": 2, "behind": 1, "deleted": 2,
+        "covered": 2, "behind": 1, "unmeasured": 0, "deleted": 2,
     }  # fmt: skip
     assert sorted(numbers(stream.read("edits.rejected"))) == [8, 10, 11]
     assert purged(capsys, 0, "--kind", "rejected", "--yes")["deleted"] == 3
     assert purged(capsys, 0, "--kind", "rejected", "--yes")["deleted"] == 0
+
+
+def test_a_purge_says_how_many_have_no_score_that_not_asks_for(
+    stream: Stream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream.produce([letter(stream, 0), letter(stream, 1, scores={}), letter(stream, 2), letter(stream, 5)])
+    only = ["--stage", "edits", "--where", "not added_words > 3"]
+    assert purged(capsys, 1, *only) == {"covered": 3, "behind": 0, "unmeasured": 1, "deleted": 0}
+    assert main(["dead-letters", "purge", *only]) == 1
+    assert "1 of the 3 lack a score that --where asks for (added_words)" in capsys.readouterr().out
 
 
 def test_a_stream_that_is_deleted_leaves_no_group_behind(broker: str, tmp_path: Path) -> None:
