@@ -263,7 +263,9 @@ class Committer:
                     lambda: self._assignment.wanted(partition, share.epoch),
                 )
             except NotWantedError:
-                continue  # the partition's next owner finishes it first thing
+                # The partition's next owner finishes it first thing. A commit of ours before that would name another shard.
+                self._assignment.let_go(partition, share.epoch)
+                continue
             self._faults.reached(Step.AFTER_MOVE)
 
     def _discard(self, shares: dict[Partition, _Share]) -> None:

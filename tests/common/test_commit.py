@@ -1,16 +1,17 @@
 """The commit thread against what the other threads do meanwhile."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from common.health import Health
-from common.kafka import ConsumedRecord, Membership, Partition
+from common.kafka import Committed, ConsumedRecord, Membership, Message, Partition
 from common.metrics import WorkerMetrics
 from common.runtime.circuit import Circuit
 from common.runtime.commit import Committer
+from common.runtime.errors import TransientError
 from common.runtime.faults import Faults
 from common.runtime.flight import Failed, Fetched, Finished, Loaded, Prepared
 from common.runtime.handover import Batch, CommitQueue
@@ -19,34 +20,113 @@ from common.runtime.retry import Retry
 from common.runtime.shared import Shared
 from common.runtime.watchdog import TransactionWatchdog
 from common.settings import RuntimeSettings
-from schemas.counters import OffsetMetadata
+from schemas.counters import OffsetMetadata, ShardMark
 from schemas.dead_letters import DeadLetterKind
 from schemas.invalid import InvalidReason, InvalidRecord
 
 FIRST, SECOND = Partition("captions", 0), Partition("captions", 1)
 
 
-def begun(assignment: Assignment, partition: Partition) -> Batch:
-    """A batch of one record behind its stage."""
+STABLE = Membership(generation=3, member_id="edits-1", stable=True, client_metadata=None)
+
+
+def own(assignment: Assignment, partition: Partition) -> None:
+    """Given to this worker by the group, and started."""
     assignment.assigned([partition])
     epoch = assignment.start_epoch(partition)
     assert epoch is not None
     assignment.started(partition, epoch, Progress(0, OffsetMetadata()))
-    assert assignment.fetched(partition, 1) == epoch
-    assert assignment.begin(partition, epoch, 1)
-    fetched = Fetched(ConsumedRecord(partition, 0, None, b"", (), 0.0), epoch)
-    loaded = Loaded(fetched, InvalidRecord(InvalidReason.UNDECODABLE, "junk"))
-    outcome = Failed(DeadLetterKind.INVALID, InvalidReason.UNDECODABLE)
+
+
+def batch_of(assignment: Assignment, *partitions: Partition, offset: int = 0) -> Batch:
+    """A batch of one record per partition behind its stage."""
+    began, prepared = [], []
+    for partition in partitions:
+        epoch = assignment.fetched(partition, 1)
+        assert epoch is not None
+        assert assignment.begin(partition, epoch, 1)
+        fetched = Fetched(ConsumedRecord(partition, offset, None, b"", (), 0.0), epoch)
+        loaded = Loaded(fetched, InvalidRecord(InvalidReason.UNDECODABLE, "junk"))
+        outcome = Failed(DeadLetterKind.INVALID, InvalidReason.UNDECODABLE)
+        began.append(fetched)
+        prepared.append(Prepared(Finished(loaded, outcome, 1, 0.0, 0.0), outcome, []))
     future: Future[list[Prepared]] = Future()
-    future.set_result([Prepared(Finished(loaded, outcome, 1, 0.0, 0.0), outcome, [])])
-    return Batch([fetched], [future])
+    future.set_result(prepared)
+    return Batch(began, [future])
 
 
-def committer(assignment: Assignment, membership: Callable[[], Membership | None]) -> Committer:
-    """A committer that never comes to a transaction."""
-    settings, health, metrics = RuntimeSettings(), Health(), WorkerMetrics("edits", "0", "test")
+def begun(assignment: Assignment, partition: Partition) -> Batch:
+    """A batch of one record behind its stage, of a partition that was owned for it."""
+    own(assignment, partition)
+    return batch_of(assignment, partition)
+
+
+class Producer:
+    """Takes every transaction. `committed` are the offsets of each; `refuse` may raise where one is to fail."""
+
+    def __init__(self, refuse: Callable[[], None] = lambda: None) -> None:
+        self._refuse = refuse
+        self.committed: list[dict[Partition, Committed]] = []
+        self._offsets: Mapping[Partition, Committed] = {}
+
+    def begin(self) -> None:
+        pass
+
+    def send(self, message: Message) -> None:
+        pass
+
+    def send_offsets(self, offsets: Mapping[Partition, Committed], membership: Membership) -> None:
+        self._offsets = offsets
+
+    def commit(self) -> None:
+        self._refuse()
+        self.committed.append(dict(self._offsets))
+
+    def close(self) -> None:
+        pass
+
+
+class Shards:
+    """A sink's delivery that keeps only what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.pending: list[ShardMark] = []
+        self.placed: list[ShardMark] = []
+        self.on_seal: Callable[[], None] = lambda: None
+        self.on_complete: Callable[[], None] = lambda: None
+
+    def seal(self, partition: Partition, prepared: Sequence[Prepared], wanted: Callable[[], bool]) -> ShardMark:
+        self.on_seal()
+        offset = prepared[0].fetched.record.offset
+        mark = ShardMark(token=f"{offset:032x}", name=f"part-{partition.index:05d}-{offset:012d}-{offset:012d}.parquet")
+        self.pending.append(mark)
+        return mark
+
+    def discard(self, mark: ShardMark) -> None:
+        self.pending.remove(mark)
+
+    def complete(self, partition: Partition, metadata: OffsetMetadata) -> None:
+        self.on_complete()
+        assert metadata.shard is not None
+        self.pending.remove(metadata.shard)
+        self.placed.append(metadata.shard)
+
+
+def no_producer() -> Any:
+    raise AssertionError("nothing to commit")
+
+
+def committer(
+    assignment: Assignment,
+    membership: Callable[[], Membership | None] = lambda: STABLE,
+    connect: Callable[[], Any] = no_producer,
+    delivery: Any = None,
+    health: Health | None = None,
+) -> Committer:
+    """A committer alone; as it stands one that never comes to a transaction."""
+    settings = RuntimeSettings(retry_first_s=0.01, retry_max_s=0.03)
+    health, metrics = health or Health(), WorkerMetrics("edits", "0", "test")
     marks: Any = None
-    delivery: Any = None
     shared = Shared(
         settings,
         assignment,
@@ -60,11 +140,10 @@ def committer(assignment: Assignment, membership: Callable[[], Membership | None
         marks,
         Circuit(settings, health, metrics),
     )
-
-    def no_producer() -> Any:
-        raise AssertionError("nothing to commit")
-
-    return Committer(shared, no_producer, membership)
+    made = Committer(shared, connect, membership)
+    if connect is not no_producer:
+        made.open()
+    return made
 
 
 def test_an_eviction_that_is_seen_late_ends_nothing_that_was_assigned_since() -> None:
@@ -115,3 +194,50 @@ def test_an_eviction_ends_what_was_begun_before_it() -> None:
     assignment.end({stamp})
     assert not assignment.may_commit(*stamp)
     assert not assignment.wanted(*stamp)
+
+
+def test_a_shard_that_is_not_in_its_place_yet_is_named_until_it_is() -> None:
+    """The worker is told to stop while the store is away for a moment: the batch behind would name another shard."""
+    assignment, shards, producer = Assignment(5), Shards(), Producer()
+    own(assignment, FIRST)
+    first, second = batch_of(assignment, FIRST, offset=0), batch_of(assignment, FIRST, offset=1)
+
+    def away_at_the_end() -> None:
+        assignment.drain_all()
+        raise TransientError("503")
+
+    shards.on_complete = away_at_the_end
+    ours = committer(assignment, connect=lambda: producer, delivery=shards)
+    ours._commit_batch(first)
+    assert [mark.name for mark in shards.pending] == ["part-00000-000000000000-000000000000.parquet"]
+    ours._commit_batch(second)
+
+    (offsets,) = producer.committed
+    assert offsets[FIRST].offset == 1
+    assert OffsetMetadata.decode(offsets[FIRST].metadata).shard == shards.pending[0]
+    assert not assignment.busy()
+
+
+def test_of_a_batch_only_the_partition_waits_whose_shard_is_not_in_its_place() -> None:
+    assignment, shards, producer = Assignment(5), Shards(), Producer()
+    own(assignment, FIRST)
+    own(assignment, SECOND)
+    ours = committer(assignment, connect=lambda: producer, delivery=shards)
+    both, behind = (
+        batch_of(assignment, FIRST, SECOND, offset=0),
+        batch_of(assignment, FIRST, SECOND, offset=1),
+    )
+
+    def away_once() -> None:
+        assignment.revoking([FIRST, SECOND])
+        shards.on_complete = lambda: None
+        raise TransientError("503")
+
+    shards.on_complete = away_once
+    ours._commit_batch(both)
+    ours._commit_batch(behind)
+
+    assert [{p: c.offset for p, c in offsets.items()} for offsets in producer.committed] == [
+        {FIRST: 1, SECOND: 1},
+        {SECOND: 2},
+    ]

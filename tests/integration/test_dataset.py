@@ -4,10 +4,11 @@ The steps that it shares with every worker are those of test_stream.py.
 """
 
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -16,15 +17,25 @@ from PIL import Image
 
 from common.blobs import Blobs
 from common.kafka import Message
+from common.runtime.errors import TransientError
+from common.runtime.exits import ExitCode
 from common.runtime.faults import Step
+from common.runtime.ownership import Assignment
+from common.runtime.worker import Worker
+from common.settings import load_layers
 from common.storage import Storage
 from ops.dataset.statistics import count_samples
 from schemas import codec, headers
+from schemas.counters import ShardMark
 from schemas.dead_letters import DeadLetter
 from schemas.topics import DATASET
 from tests.integration.kit import Stream, WorkerProcess, wait_until
+from tests.integration.runtime.in_process import Hooks
 from tests.integration.stream_run import dataset_of, shards_of
 from tests.workers.dataset.samples import sample
+from workers.dataset import WORKER
+from workers.dataset.settings import DatasetSettings
+from workers.dataset.shards import ShardStore
 
 SINK = "workers.dataset"
 ROWS = 40
@@ -104,6 +115,38 @@ def test_samples_become_rows_and_what_is_none_says_why(stream: Stream) -> None:
     assert sink.stop() == 0
     dataset = dataset_of(stream)
     assert list(Storage(dataset.url, dataset.options, "dataset.url").files("pending")) == []
+
+
+def test_stopped_while_a_shard_is_on_its_way_to_its_place(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is away for that moment, and the next batch of the partition has begun: it must not be named in its stead."""
+    stream.produce([replace(qa_message(stream, number), partition=0) for number in range(21)])
+    layers = load_layers(stream.environ)
+    worker = Worker(WORKER, layers.section("dataset", DatasetSettings), layers.common(), {"IMGDIFF_INSTANCE": "here"})
+    begun, draining = threading.Event(), threading.Event()
+    worker._faults = Hooks(Step.BEFORE_STORE, begun.set, passing=2)
+    drain_all, finish = Assignment.drain_all, ShardStore.finish
+
+    def noted(assignment: Assignment) -> None:
+        drain_all(assignment)
+        draining.set()
+
+    def away_once(shards: ShardStore, mark: ShardMark) -> None:
+        if not draining.is_set():
+            assert begun.wait(30)
+            worker.stop()
+            assert draining.wait(30)
+            raise TransientError("503")
+        finish(shards, mark)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Assignment, "drain_all", noted)
+        patched.setattr(ShardStore, "finish", away_once)
+        assert worker.run() is ExitCode.DONE
+
+    successor = stream.start(SINK)
+    stream.settle("dataset", "qa")
+    assert successor.stop() == 0
+    assert len(rows(stream)) == stream.counters("dataset").outputs == 21
 
 
 @pytest.mark.long
