@@ -9,7 +9,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from common.kafka import (
@@ -123,8 +124,7 @@ class Committer:
             producer.give_up()
 
     def _commit_batch(self, batch: Batch) -> None:
-        with self._metrics.phase(WorkPhase.STORE):
-            prepared = [one for future in batch.prepared for one in future.result()]
+        prepared = self._stored(batch)
         self._faults.reached(Step.AFTER_STORE)
         try:
             self._circuit.admit(one.outcome for one in prepared)
@@ -145,6 +145,25 @@ class Committer:
         # After a failed transaction these stamps are void already, and nothing is settled.
         for (partition, epoch), count in begun.items():
             self._assignment.settle(partition, epoch, count)
+
+    def _stored(self, batch: Batch) -> list[Prepared]:
+        """What the store pool has made of the batch. However much there is to store, each piece is watched over there."""
+        self._health.idle("commit")
+        with self._metrics.phase(WorkPhase.STORE):
+            prepared = [one for future in batch.prepared for one in future.result()]
+        self._health.busy("commit")
+        return prepared
+
+    @contextmanager
+    def _at_a_shard(self) -> Iterator[None]:
+        """One shard is written or moved, which takes as long as it is large: each by itself has a limit of its own."""
+        self._health.idle("commit")
+        self._health.busy("shard")
+        try:
+            yield
+        finally:
+            self._health.idle("shard")
+            self._health.busy("commit")
 
     def _give_up(self, records: int) -> None:
         """No transaction is open, so what is committed is the truth at once."""
@@ -180,7 +199,8 @@ class Committer:
             for one in part:
                 tally.add(one.outcome)
             try:
-                mark = self._delivery.seal(partition, part, lambda: self._assignment.wanted(partition, epoch))
+                with self._at_a_shard():
+                    mark = self._delivery.seal(partition, part, lambda: self._assignment.wanted(partition, epoch))
             except NotWantedError:
                 self._assignment.let_go(partition, epoch)
                 continue
@@ -257,11 +277,12 @@ class Committer:
             if share.mark is None:
                 continue
             try:
-                self._retry.run(
-                    "finish shard",
-                    lambda: self._delivery.complete(partition, share.progress.metadata),
-                    lambda: self._assignment.wanted(partition, share.epoch),
-                )
+                with self._at_a_shard():
+                    self._retry.run(
+                        "finish shard",
+                        lambda: self._delivery.complete(partition, share.progress.metadata),
+                        lambda: self._assignment.wanted(partition, share.epoch),
+                    )
             except NotWantedError:
                 # The partition's next owner finishes it first thing. A commit of ours before that would name another shard.
                 self._assignment.let_go(partition, share.epoch)

@@ -51,10 +51,11 @@ from schemas.topics import Names
 
 log = logging.getLogger(__name__)
 
-THREAD_LIMITS_S = {"main": 120.0, "poll": 120.0, "prefetch": 300.0, "store": 300.0}
+THREAD_LIMITS_S = {"main": 120.0, "poll": 120.0, "prefetch": 300.0, "store": 300.0, "shard": 3_600.0}
 """How long one piece of work of a thread may take before /livez calls it stuck and the process ends, beside the drain budget:
-a revoke drains inside a poll, a commit waits for what a revoke drains. A single call to an object store may take 60 s. The
-limit of the stage is a setting, the commit thread has this much more than the broker may be away."""
+a revoke drains inside a poll, a commit waits for what a revoke drains. A single call to an object store may take 60 s, and a
+shard with the pictures of a whole batch, which the commit thread writes and moves, as long as its bytes take at the slowest.
+The limit of the stage is a setting, the commit thread has this much more than the broker may be away."""
 COMMIT_LIMIT_S = 60.0
 
 JOIN_TIMEOUT_S = 5.0

@@ -215,7 +215,8 @@ PROCESS: Sequence[Failure] = (
         Signs(exits=ExitCode.DEVICE),
     ),
     Failure(
-        "A thread hangs: one call of the stage for longer than `runtime.stage_timeout_s`, any other thread for some minutes",
+        "A thread hangs: one call of the stage for longer than `runtime.stage_timeout_s`, a shard of the dataset for "
+        "an hour, anything else for some minutes",
         "`/livez` fails, the stacks of all threads go to the log once, the process ends. In the stage it counts as a crash.",
         "Read the stacks. For a slow model raise `runtime.stage_timeout_s`.",
         Signs(log="has not moved for", exits=ExitCode.OTHER),

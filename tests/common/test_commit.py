@@ -241,3 +241,87 @@ def test_of_a_batch_only_the_partition_waits_whose_shard_is_not_in_its_place() -
         {FIRST: 1, SECOND: 1},
         {SECOND: 2},
     ]
+
+
+class Clock:
+    """The time that the watch sees."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("common.health.time", made)
+    return made
+
+
+def watched() -> Health:
+    health = Health()
+    for thread in ("commit", "shard"):
+        health.watch(thread, 10)
+    return health
+
+
+def test_a_batch_of_many_shards_is_no_thread_that_hangs(clock: Clock) -> None:
+    """A store that is slow but answers: each shard is within the limit, all together are not."""
+    partitions = [Partition("captions", index) for index in range(4)]
+    assignment, shards, producer, health = Assignment(5), Shards(), Producer(), watched()
+    for partition in partitions:
+        own(assignment, partition)
+    stuck = []
+
+    def slowly() -> None:
+        clock.now += 9
+        stuck.append(health.stuck())
+
+    shards.on_seal = shards.on_complete = slowly
+    ours = committer(assignment, connect=lambda: producer, delivery=shards, health=health)
+    health.busy("commit")
+    ours._commit_batch(batch_of(assignment, *partitions))
+
+    assert stuck == [None] * 8
+    assert health.stuck() is None
+    clock.now += 11
+    assert (late := health.stuck()) is not None
+    assert late.thread == "commit"
+
+
+def test_one_shard_that_never_ends_is_a_thread_that_hangs(clock: Clock) -> None:
+    assignment, shards, producer, health = Assignment(5), Shards(), Producer(), watched()
+    own(assignment, FIRST)
+    stuck = []
+
+    def hangs() -> None:
+        clock.now += 11
+        stuck.append(health.stuck())
+
+    shards.on_seal = hangs
+    ours = committer(assignment, connect=lambda: producer, delivery=shards, health=health)
+    ours._commit_batch(batch_of(assignment, FIRST))
+    assert [one.thread for one in stuck if one is not None] == ["shard"]
+
+
+def test_who_waits_for_the_store_pool_does_not_hang(clock: Clock) -> None:
+    """Its threads are watched by themselves, one picture after the other."""
+    assignment, producer, health = Assignment(5), Producer(), watched()
+    own(assignment, FIRST)
+    batch = batch_of(assignment, FIRST)
+    stuck = []
+
+    class Late(Future[list[Prepared]]):
+        def result(self, timeout: float | None = None) -> list[Prepared]:
+            clock.now += 11
+            stuck.append(health.stuck())
+            (done,) = batch.prepared
+            return done.result()
+
+    ours = committer(assignment, connect=lambda: producer, delivery=Shards(), health=health)
+    health.busy("commit")
+    ours._commit_batch(Batch(batch.began, [Late()]))
+    assert stuck == [None]
+    assert producer.committed
