@@ -83,7 +83,7 @@ class Transactions:
             self._faults.reached(Step.AFTER_COMMIT)
         except ProducerFencedError:
             raise
-        except KafkaError:
+        except (KafkaError, ConfigurationError):
             # An open transaction would hold up every reader of these partitions until its time-out.
             with suppress(KafkaError):
                 self._producer.abort()

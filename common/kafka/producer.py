@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -12,6 +12,7 @@ from kafka.errors import (
     InvalidProducerEpochError,
     KafkaError,
     KafkaTimeoutError,
+    MessageSizeTooLargeError,
     ProducerFencedError,
 )
 from kafka.producer.transaction_manager import TransactionState
@@ -30,6 +31,13 @@ LINGER_MS = 100
 
 GIVE_UP_CHECK_MS = 200
 EPOCH_CHECK_S = 0.02
+
+
+class RecordRefusedError(KafkaError):  # type: ignore[misc]
+    """A record was not taken. Names where it should have gone; the cause is what client or broker said."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # the client's errors begin with their own name
 
 
 class TransactionalProducer:
@@ -53,7 +61,7 @@ class TransactionalProducer:
             metrics_enabled=False,
             **client_config(settings),
         )
-        self._pending: list[Any] = []
+        self._pending: list[tuple[Message, Any]] = []
         self._settings = settings
         self._given_up = threading.Event()
         try:
@@ -72,16 +80,18 @@ class TransactionalProducer:
 
     def send(self, message: Message) -> None:
         """Raises KafkaError or ValueError for a record that can not be sent; the transaction must then be aborted."""
-        with self._fencing_told():
-            self._pending.append(
-                self._producer.send(
+        with self._reasons_told():
+            try:
+                sent = self._producer.send(
                     message.topic,
                     key=message.key,
                     value=message.value,
                     headers=list(message.headers),
                     partition=message.partition,
                 )
-            )
+            except KafkaError as error:
+                raise _refused([message], error) from error
+            self._pending.append((message, sent))
 
     def send_offsets(self, offsets: Mapping[Partition, Committed], membership: Membership) -> None:
         """Raises CommitFailedError when the member was evicted meanwhile."""
@@ -97,7 +107,7 @@ class TransactionalProducer:
             topic_partition(partition): OffsetAndMetadata(committed.offset, committed.metadata, -1)
             for partition, committed in offsets.items()
         }
-        with self._fencing_told():
+        with self._reasons_told():
             self._await(self._producer._transaction_manager.send_offsets_to_transaction(marked, group))
 
     def commit(self) -> None:
@@ -105,7 +115,7 @@ class TransactionalProducer:
 
         Raises ProducerFencedError where another producer has taken the transactional id.
         """
-        with self._fencing_told():
+        with self._reasons_told():
             # Left to itself the client begins a flush at the first commit and never ends it: from then on every record
             # counts as due at once, whatever the linger.
             self._producer.flush()
@@ -130,18 +140,23 @@ class TransactionalProducer:
                 raise KafkaTimeoutError("the broker is there again and the request was never answered")
 
     @contextmanager
-    def _fencing_told(self) -> Iterator[None]:
+    def _reasons_told(self) -> Iterator[None]:
         """A client that has learned that it was fenced says of every call since only that something went wrong before.
 
         An epoch that is not valid any more is the same news, on the way of a record. The client may have got a new epoch
         since and have forgotten what was wrong: the broker gives it one as long as the other has not asked a second time.
+
+        What the access lists do not allow is a ConfigurationError.
         """
         try:
             yield
         except KafkaError as error:
-            known = (error, self._settled_error(), *self._refusals())
+            said = error.__cause__ if isinstance(error, RecordRefusedError) else error
+            known = (said, self._settled_error(), *(refusal for _, refusal in self._refusals()))
             if any(isinstance(one, ProducerFencedError | InvalidProducerEpochError) for one in known):
                 raise ProducerFencedError(f"fenced: {error}") from error
+            if isinstance(said, AuthorizationError):
+                raise forbidden(self._settings, said, f"do this ({error})") from error
             raise
 
     def _settled_error(self) -> BaseException | None:
@@ -155,15 +170,15 @@ class TransactionalProducer:
         return error
 
     def _raise_refusal(self) -> None:
-        """Raises the error that the first record which was refused was refused with."""
-        for error in self._refusals():
-            if isinstance(error, AuthorizationError):
-                raise forbidden(self._settings, error) from error
-            raise error
+        """Raises RecordRefusedError where a record was not taken."""
+        refusals = list(self._refusals())
+        if refusals:
+            _, first = refusals[0]
+            raise _refused([message for message, _ in refusals], first) from first
 
-    def _refusals(self) -> Iterator[BaseException]:
-        """What the records that were refused so far were refused with, in the order of the records."""
-        return (sent.exception for sent in self._pending if sent.failed())
+    def _refusals(self) -> Iterator[tuple[Message, BaseException]]:
+        """The records that were refused so far, in order, each with what it was refused with."""
+        return ((message, sent.exception) for message, sent in self._pending if sent.failed())
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Records that have not left yet never do: no transaction would commit them."""
@@ -171,3 +186,15 @@ class TransactionalProducer:
         self._producer._sender.force_close()
         with suppress(KafkaTimeoutError):
             self._producer.close(timeout=timeout_s)
+
+
+def _refused(messages: Sequence[Message], error: BaseException) -> RecordRefusedError:
+    """Once one record is refused the client refuses what has not left yet, with the same words."""
+    said = ": ".join([type(error).__name__, *(str(argument) for argument in error.args if argument is not None)])
+    if isinstance(error, MessageSizeTooLargeError):
+        largest = max(messages, key=lambda message: message.size)
+        return RecordRefusedError(
+            f"topic {largest.topic}, partition {largest.partition}: does not take a record of {largest.size} bytes "
+            f"(`max.message.bytes` of the topic): {said}"
+        )
+    return RecordRefusedError(f"topic {', '.join(sorted({message.topic for message in messages}))}: {said}")

@@ -1,7 +1,9 @@
 """A producer of transactions, on a real broker."""
 
+import os
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from kafka import KafkaProducer
@@ -10,7 +12,12 @@ from kafka.errors import KafkaTimeoutError
 from common.kafka import Admin, Message, Partition, ProducerFencedError, TransactionalProducer
 from common.kafka.admin import TopicConfig
 from common.kafka.client import client_config
+from common.kafka.producer import RecordRefusedError
+from schemas import headers
+from schemas.captions import Caption
 from tests.integration.kit import Stream, wait_until
+
+JUNK_BYTES = 1_500_000
 
 
 def begun(stream: Stream) -> TransactionalProducer:
@@ -33,6 +40,12 @@ def send_for_ever(stream: Stream, producer: TransactionalProducer) -> None:
 
 def send_offsets(stream: Stream, producer: TransactionalProducer) -> None:
     producer.send_offsets_of(f"{stream.prefix}.nobody", {Partition(stream.names.topic("captions"), 0): 1})
+
+
+def junk(stream: Stream) -> Message:
+    """Something that is no caption, and makes a dead letter of its size."""
+    schema = (headers.SCHEMA, Caption.schema_name().encode())
+    return Message(stream.names.topic("captions"), b"junk", os.urandom(JUNK_BYTES), [schema], partition=1)
 
 
 def test_a_producer_that_learns_while_sending_that_it_was_fenced_says_so_at_every_call(stream: Stream) -> None:
@@ -91,3 +104,19 @@ def test_a_producer_closes_with_records_that_can_not_leave(stream: Stream) -> No
 
     producer.close()
     assert not producer._producer._sender.is_alive()
+
+
+def test_of_the_records_that_go_with_it_the_one_is_named_that_is_too_large(stream: Stream) -> None:
+    """The client refuses the others with the same words."""
+    narrow = f"{stream.prefix}.narrow"
+    with Admin(stream.settings.kafka) as admin:
+        admin.create_topics([TopicConfig(narrow, stream.partitions, 1, {"max.message.bytes": "1000000"})])
+    large = replace(junk(stream), topic=narrow)
+    producer = TransactionalProducer(stream.settings.kafka, f"{stream.prefix}.large", 10)
+    producer.begin()
+    for position in range(8):
+        producer.send(replace(stream.caption_message("a dog", position), topic=narrow))
+    producer.send(large)
+    with pytest.raises(RecordRefusedError, match=rf"topic {narrow}, partition 1: .* {large.size} bytes"):
+        producer.commit()
+    producer.close()
