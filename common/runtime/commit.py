@@ -24,7 +24,9 @@ from common.kafka import (
 from common.metrics import TransactionResult, WorkPhase
 from common.runtime.circuit import CircuitOpenError
 from common.runtime.deadline import Deadline
+from common.runtime.errors import ConfigurationError
 from common.runtime.exits import FencedError
+from common.runtime.failing import FailingTransactions
 from common.runtime.faults import Step
 from common.runtime.flight import Failed, Fetched, Prepared, Stamp, Tally
 from common.runtime.handover import Batch, GivenUp, IdleCommit
@@ -74,6 +76,8 @@ class Committer:
         self._connect = connect
         self._membership = membership
         self._producer: TransactionalProducer | None = None
+        self._failing = FailingTransactions(shared.settings, shared.health)
+        self._stopping = threading.Event()
 
     def open(self, wanted: Callable[[], bool] = lambda: True) -> None:
         """Fence a predecessor and settle what it left open. Raises FencedError or BrokerUnreachableError, and NotWantedError
@@ -98,8 +102,11 @@ class Committer:
         self._commits.settled = True
 
     def run(self, stopping: threading.Event) -> None:
-        """Commit until told to stop. Raises FencedError, which nobody may answer by building another producer."""
+        """Commit until told to stop. Raises FencedError, which nobody may answer by building another producer, and
+        ConfigurationError for what the cluster does not allow."""
+        self._stopping = stopping
         while not stopping.is_set():
+            self._failing.owned(self._assignment.partitions())
             work = self._commits.get(timeout_s=0.1)
             if work is None:
                 continue
@@ -222,7 +229,8 @@ class Committer:
         return shares
 
     def _transact(self, membership: Membership, shares: dict[Partition, _Share]) -> bool:
-        """One transaction. False when it failed; everything owned then starts anew."""
+        """One transaction. False when it failed; everything owned then starts anew. Raises ConfigurationError where a right is
+        missing: it would fail for ever."""
         assert self._producer is not None
         started = time.perf_counter()
         decided = False
@@ -250,15 +258,18 @@ class Committer:
             if not decided:
                 # Past that point the transaction may have taken effect all the same, and its shards are needed.
                 self._discard(shares)
-            self._start_anew(error)
+            if isinstance(error, ConfigurationError):
+                raise
+            self._start_anew(shares, error)
             return False
         self._metrics.transaction(TransactionResult.COMMITTED, time.perf_counter() - started)
         for partition, share in shares.items():
             self._assignment.committed(partition, share.epoch, share.progress)
             self._count(share)
+        self._failing.succeeded(shares)
         return True
 
-    def _start_anew(self, error: Exception) -> None:
+    def _start_anew(self, partitions: Collection[Partition], error: Exception) -> None:
         """The client would send the offsets that were refused again in its next transaction: never use it again."""
         log.warning("transaction failed, starting anew from what is committed: %s: %s", type(error).__name__, error)
         self._commits.settled = False
@@ -269,6 +280,11 @@ class Committer:
                 broken.close()
             except Exception as again:  # it is broken; whatever it says, a new one takes its place
                 log.warning("closing the failed producer: %s", again)
+        # While nothing is settled no partition starts, so the models do not work for a transaction that would fail again.
+        if pause_s := self._failing.failed(partitions, error):
+            self._health.idle("commit")
+            self._stopping.wait(pause_s)
+            self._health.busy("commit")
         self.open()
 
     def _complete(self, shares: dict[Partition, _Share]) -> None:

@@ -139,6 +139,13 @@ OUTSIDE: Sequence[Failure] = (
         Signs(log="transaction failed, starting anew", metric="imgdiff_transactions_total"),
     ),
     Failure(
+        "It refuses the same records again: one is larger than its topic takes",
+        "Tried again with growing pauses up to `runtime.retry_max_s`. Nothing is committed meanwhile.",
+        "The line names topic and size: give the topic the `max.message.bytes` that `imgdiff topics create` gives it; work "
+        "goes on by itself.",
+        Signs(log="transactions of the same records failed", ready=False, metric="imgdiff_transactions_total"),
+    ),
+    Failure(
         "The group takes a worker for dead that is not: frozen, or without network, for `runtime.session_timeout_s`",
         "What it had begun is dropped, others do it again; it joins anew.",
         "Nothing, unless it lasts: then the machine is short of CPU.",
@@ -203,7 +210,7 @@ PROCESS: Sequence[Failure] = (
         Signs(exits=ExitCode.USAGE),
     ),
     Failure(
-        "A setting, a credential, a topic or the store is not what it has to be",
+        "A setting, a credential, a right, a topic or the store is not what it has to be",
         "Ends with one line that names it, at the start wherever that can be known.",
         "Put right what the line names. `imgdiff settings` shows where each value comes from.",
         Signs(exits=ExitCode.CONFIGURATION),
@@ -224,7 +231,8 @@ PROCESS: Sequence[Failure] = (
     Failure(
         "A transaction hangs for longer than `runtime.transaction_watchdog_s` although the broker can be reached",
         "The stacks of all threads go to the log, the process ends; the committed offsets say what took effect.",
-        "Nothing, unless it lasts: then look at the broker.",
+        "Nothing, unless it lasts: then look at the broker. A topic that was deleted ends like this, too; the next start names "
+        "it.",
         Signs(log="a transaction hangs", exits=ExitCode.OTHER),
     ),
 )

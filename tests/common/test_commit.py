@@ -1,5 +1,6 @@
 """The commit thread against what the other threads do meanwhile."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import pytest
 
 from common.health import Health
-from common.kafka import Committed, ConsumedRecord, Membership, Message, Partition
+from common.kafka import Committed, ConsumedRecord, KafkaError, Membership, Message, Partition
 from common.metrics import WorkerMetrics
 from common.runtime.circuit import Circuit
 from common.runtime.commit import Committer
-from common.runtime.errors import TransientError
+from common.runtime.errors import ConfigurationError, TransientError
+from common.runtime.failing import FailingTransactions
 from common.runtime.faults import Faults
 from common.runtime.flight import Failed, Fetched, Finished, Loaded, Prepared
 from common.runtime.handover import Batch, CommitQueue
@@ -64,7 +66,7 @@ def begun(assignment: Assignment, partition: Partition) -> Batch:
 class Producer:
     """Takes every transaction. `committed` are the offsets of each; `refuse` may raise where one is to fail."""
 
-    def __init__(self, refuse: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, refuse: Callable[[Mapping[Partition, Committed]], None] = lambda offsets: None) -> None:
         self._refuse = refuse
         self.committed: list[dict[Partition, Committed]] = []
         self._offsets: Mapping[Partition, Committed] = {}
@@ -79,7 +81,7 @@ class Producer:
         self._offsets = offsets
 
     def commit(self) -> None:
-        self._refuse()
+        self._refuse(self._offsets)
         self.committed.append(dict(self._offsets))
 
     def close(self) -> None:
@@ -124,7 +126,7 @@ def committer(
     health: Health | None = None,
 ) -> Committer:
     """A committer alone; as it stands one that never comes to a transaction."""
-    settings = RuntimeSettings(retry_first_s=0.01, retry_max_s=0.03)
+    settings = RuntimeSettings(retry_first_s=0.1, retry_max_s=0.3)
     health, metrics = health or Health(), WorkerMetrics("edits", "0", "test")
     marks: Any = None
     shared = Shared(
@@ -325,3 +327,76 @@ def test_who_waits_for_the_store_pool_does_not_hang(clock: Clock) -> None:
     ours._commit_batch(Batch(batch.began, [Late()]))
     assert stuck == [None]
     assert producer.committed
+
+
+def again(assignment: Assignment, *partitions: Partition) -> Batch:
+    """A batch of one record each, after everything that is owned has started anew where it had to."""
+    for partition in assignment.starting():
+        epoch = assignment.start_epoch(partition)
+        assert epoch is not None
+        assignment.started(partition, epoch, Progress(0, OffsetMetadata()))
+    return batch_of(assignment, *partitions)
+
+
+def test_what_the_broker_refuses_again_and_again_is_said_and_tried_ever_more_rarely(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assignment, health = Assignment(5), Health()
+    health.resumed("start")
+    own(assignment, FIRST)
+    own(assignment, SECOND)
+    refused = {FIRST}
+
+    def refuse(offsets: Mapping[Partition, Committed]) -> None:
+        if refused & set(offsets):
+            raise KafkaError("a record of 1500000 bytes")
+
+    ours = committer(assignment, connect=lambda: Producer(refuse), delivery=Shards(), health=health)
+    ours._commit_batch(again(assignment, FIRST))
+    assert health.unready() == []  # one is nothing
+    ours._commit_batch(again(assignment, FIRST))
+    assert "2 times in a row: KafkaError" in health.unready()[0]
+    ours._commit_batch(again(assignment, SECOND))
+    assert health.unready()  # says nothing about the first
+    for _ in range(2):
+        ours._commit_batch(again(assignment, FIRST))
+    assert re.findall(r"trying again in (.*) s", caplog.text) == ["0.1", "0.2", "0.3"]
+
+    refused.clear()
+    ours._commit_batch(again(assignment, FIRST))
+    assert health.unready() == []
+
+
+def test_what_was_refused_is_forgotten_when_its_partition_goes_elsewhere() -> None:
+    health = Health()
+    health.resumed("start")
+    failing = FailingTransactions(RuntimeSettings(), health)
+    for _ in range(2):
+        failing.failed([FIRST], KafkaError("refused"))
+    failing.owned([FIRST, SECOND])
+    assert health.unready()
+    failing.owned([SECOND])
+    assert health.unready() == []
+    assert failing.failed([FIRST], KafkaError("refused")) == 0
+
+
+def test_a_pause_grows_no_further_than_a_retry_s() -> None:
+    settings = RuntimeSettings()
+    failing = FailingTransactions(settings, Health())
+    pauses = [failing.failed([FIRST], KafkaError("refused")) for _ in range(1_200)]
+    assert pauses[:4] == [0, 0.5, 1, 2]
+    assert pauses[-1] == settings.retry_max_s
+
+
+def test_a_right_that_is_taken_away_ends_the_worker_and_leaves_no_shard() -> None:
+    assignment, shards = Assignment(5), Shards()
+    own(assignment, FIRST)
+
+    class Forbidden(Producer):
+        def send_offsets(self, offsets: Mapping[Partition, Committed], membership: Membership) -> None:
+            raise ConfigurationError("this client may not do this")
+
+    ours = committer(assignment, connect=Forbidden, delivery=shards)
+    with pytest.raises(ConfigurationError, match="may not"):
+        ours._commit_batch(batch_of(assignment, FIRST))
+    assert shards.pending == []

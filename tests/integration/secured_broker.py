@@ -107,6 +107,12 @@ class SecuredBroker:
         with KafkaAdminClient(bootstrap_servers=self.plaintext) as admin:
             assert not admin.create_acls([right.acl(user) for right in rights])["failed"]
 
+    def forbid(self, user: str, rights: Sequence[Right]) -> None:
+        """Take back what was allowed."""
+        with KafkaAdminClient(bootstrap_servers=self.plaintext) as admin:
+            for deleted in admin.delete_acls([right.acl(user) for right in rights]):
+                assert len(deleted[1]) == 1
+
     def tls(self, listener: Listener = Listener.SSL) -> dict[str, str]:
         """The variables of a client that trusts the authority."""
         return {

@@ -306,6 +306,28 @@ def test_a_right_that_is_missing_is_named_at_the_start(
         maker.end()
 
 
+@pytest.mark.long
+def test_a_right_that_is_taken_away_ends_the_worker(secured: SecuredBroker, prefix: str, tmp_path: Path) -> None:
+    """Tried again, it would work for nothing until somebody looks."""
+    user = f"{prefix}-user"
+    secured.add_user(user, PASSWORD)
+    secured.allow(user, rights(prefix))
+    stream = Stream("", prefix, tmp_path, environ=secured.login(user, PASSWORD)).create()
+    try:
+        worker = stream.start("workers.edits")
+        stream.produce_captions(["A dog sits on the bench."])
+        stream.settle("edits", "captions")
+        secured.allow(user, [Right(ACLOperation.WRITE, ResourceType.TOPIC, f"{prefix}.captions")])
+        secured.forbid(user, [Right(ACLOperation.WRITE, ResourceType.TOPIC, f"{prefix}.*")])
+        stream.produce_captions(["A dog sits on the bench."], start=1)
+        assert worker.wait(30) == 78, worker.log
+        (error,) = worker.lines("ERROR")
+        assert f"user '{user}' (setting `kafka.sasl_plain_username`) may not " in error
+        assert f"{prefix}.edits" in error
+    finally:
+        stream.end()
+
+
 def test_a_command_without_rights_never_says_that_there_is_nothing(
     secured: SecuredBroker, prefix: str, tmp_path: Path, typed: Commands
 ) -> None:
