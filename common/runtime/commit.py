@@ -41,6 +41,10 @@ log = logging.getLogger(__name__)
 CONNECT_PAUSE_S = 2.0
 STABLE_CHECK_S = 0.02
 
+KEPT_S = 12 * 3_600.0
+"""How old what was stored for a batch may be when its transaction begins. `imgdiff blobs gc` may remove what nothing refers to
+once it is 24 h old, and a picture that was there before may be an hour older than its batch."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Share:
@@ -145,6 +149,10 @@ class Committer:
         if not shares or membership is None:
             self._metrics.transaction(TransactionResult.SKIPPED)
             self._metrics.dropped(len(batch.began))
+        elif time.time() - batch.since > KEPT_S:
+            log.warning("a batch waited %.0f h for its commit, it is done again", (time.time() - batch.since) / 3_600)
+            self._discard(shares)
+            self._give_up(len(batch.began))
         elif self._transact(membership, shares):
             kept = sum(len(share.prepared) for share in shares.values())
             self._metrics.dropped(len(batch.began) - kept)

@@ -2,9 +2,10 @@
 
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.kafka import Partition
 from common.runtime.flight import Fetched, Prepared
@@ -19,6 +20,8 @@ class Batch:
 
     began: Sequence[Fetched]
     prepared: Sequence[Future[list[Prepared]]]
+    since: float = field(default_factory=time.time)
+    """When the first of it may have been stored, in seconds since 1970: what is stored ages by the clock of its place."""
 
 
 @dataclass(frozen=True, slots=True)

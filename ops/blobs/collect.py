@@ -28,7 +28,7 @@ from workers.dataset.shards import PENDING, ShardStore
 
 LEAST_AGE_S = 24 * 3_600.0
 """No younger file is ever removed, whatever is asked for. It is far above the age at which a picture that is stored again is
-made young (`common.blobs.RENEWED_AFTER_S`), plus the time in which a batch commits."""
+made young (`common.blobs.RENEWED_AFTER_S`), plus the time in which a batch commits (`common.runtime.commit.KEPT_S`)."""
 
 _PENDING_SHARD = re.compile(r"([0-9a-f]{32})\.parquet\Z")
 

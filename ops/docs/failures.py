@@ -116,7 +116,8 @@ OUTSIDE: Sequence[Failure] = (
     Failure(
         "The object store or a model endpoint is away: refused, time-out, 429, 5xx, disk full",
         "Retried in place, with growing pauses up to `runtime.retry_max_s`, no shorter than an endpoint's `Retry-After` asks "
-        "for within that, for as long as it takes. Never a dead letter.",
+        "for within that, for as long as it takes. Never a dead letter. A batch that has waited for twelve hours is done "
+        "again: `imgdiff blobs gc` may have removed what was stored of it.",
         "Bring it back; work goes on by itself.",
         Signs(log="trying again in up to", ready=False, metric="imgdiff_retries_total"),
     ),

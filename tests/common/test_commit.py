@@ -1,8 +1,10 @@
 """The commit thread against what the other threads do meanwhile."""
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -400,3 +402,17 @@ def test_a_right_that_is_taken_away_ends_the_worker_and_leaves_no_shard() -> Non
     with pytest.raises(ConfigurationError, match="may not"):
         ours._commit_batch(batch_of(assignment, FIRST))
     assert shards.pending == []
+
+
+def test_what_was_stored_too_long_ago_is_stored_again_before_anything_refers_to_it() -> None:
+    """The rest of the batch waited for a store that was away for a day, and garbage was collected meanwhile."""
+    assignment, shards, producer = Assignment(5), Shards(), Producer()
+    own(assignment, FIRST)
+    batch = batch_of(assignment, FIRST)
+    ours = committer(assignment, connect=lambda: producer, delivery=shards)
+    ours._commit_batch(replace(batch, since=time.time() - 24 * 3_600))
+    assert producer.committed == []
+    assert shards.pending == []
+
+    ours._commit_batch(again(assignment, FIRST))
+    assert len(producer.committed) == len(shards.placed) == 1
