@@ -30,7 +30,8 @@ class Delivery(Protocol):
     def prepare(self, finished: Finished, wanted: Callable[[], bool]) -> Prepared:
         """Store what is new and make the messages. Called by several threads.
 
-        Raises NotWantedError when the store is unreachable and the record's partition goes elsewhere.
+        Raises NotWantedError when the store is unreachable and the record's partition goes elsewhere, MemoryError when there
+        is no room for it now.
         """
         ...
 
@@ -79,7 +80,7 @@ class TopicDelivery:
             if isinstance(outcome, Emit):
                 return Prepared(finished, outcome, self._messages(finished, outcome, wanted))
             return Prepared(finished, outcome, [self._dead_letters.message(finished.fetched, outcome)])
-        except NotWantedError:
+        except (NotWantedError, MemoryError):
             raise
         except _OutputTooLargeError as error:
             failed = Failed(DeadLetterKind.POISON, PoisonReason.OUTPUT_TOO_LARGE, detail=str(error))

@@ -1,21 +1,29 @@
 """The stage thread: batches from the intake through the stage, and on to the store pool and the commit thread."""
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 from common.metrics import WorkPhase
 from common.runtime.circuit import CircuitOpenError
-from common.runtime.execution import Execution
+from common.runtime.execution import Execution, error_info
 from common.runtime.faults import Step
-from common.runtime.flight import Fetched, Finished, Loaded, Prepared
+from common.runtime.flight import Failed, Fetched, Finished, Loaded, Prepared
 from common.runtime.handover import Batch, GivenUp
 from common.runtime.intake import Intake
 from common.runtime.retry import NotWantedError
 from common.runtime.shared import Shared
 from common.runtime.stage import Task
 from common.settings import StageSettings
+from schemas.dead_letters import DeadLetterKind, PoisonReason
+
+log = logging.getLogger(__name__)
+
+ROOM_PAUSE_S = 1.0
+"""How long to wait for memory that others give back: the threads beside are at work on what they have."""
 
 
 class StageLoop:
@@ -28,6 +36,7 @@ class StageLoop:
         self._settings = settings
         self._pool = ThreadPoolExecutor(shared.settings.store_threads, thread_name_prefix="store")
         self._chunk_size = max(1, settings.batch_size // shared.settings.store_threads)
+        self._short_of_memory = threading.Lock()
 
     def run(self, stopping: threading.Event) -> None:
         """Work until told to stop. Raises DeviceLostError."""
@@ -81,12 +90,32 @@ class StageLoop:
         for finished in chunk:
             self._shared.health.busy("store")
             try:
-                prepared.append(self._shared.delivery.prepare(finished, lambda: self._wanted(finished.fetched)))
+                prepared.append(self._prepare_one(finished))
             except NotWantedError:
                 self._shared.assignment.let_go(*finished.fetched.stamp)
             finally:
                 self._shared.health.idle("store")
         return prepared
+
+    def _prepare_one(self, finished: Finished) -> Prepared:
+        """Raises NotWantedError. Where there is no room the record is tried again, one of those at a time: the host's memory is
+        full of other things, too."""
+        delivery, wanted = self._shared.delivery, lambda: self._wanted(finished.fetched)
+        try:
+            return delivery.prepare(finished, wanted)
+        except MemoryError as error:
+            why = error_info(error)  # the error itself would keep what its calls held
+        with self._short_of_memory:
+            for attempt in range(1, self._shared.settings.max_attempts):
+                log.warning("out of memory while storing what was made of a record (attempt %d)", attempt)
+                time.sleep(ROOM_PAUSE_S)
+                self._shared.health.busy("store")
+                try:
+                    return delivery.prepare(finished, wanted)
+                except MemoryError as error:
+                    why = error_info(error)
+            outcome = Failed(DeadLetterKind.POISON, PoisonReason.OUT_OF_MEMORY, error=why)
+            return delivery.prepare(replace(finished, outcome=outcome), wanted)
 
     def _wanted(self, fetched: Fetched) -> bool:
         return self._shared.assignment.wanted(*fetched.stamp)

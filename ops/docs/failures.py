@@ -68,8 +68,9 @@ RECORDS: Sequence[Failure] = (
         ),
     ),
     Failure(
-        "The device has no memory left",
-        "The batch is halved and its size remembered; a record that does not fit alone goes to `<worker>.failed`.",
+        "The device has no memory left, or the host",
+        "The batch is halved and its size remembered, what is to be stored of it is tried again; a record that does not fit "
+        "alone goes to `<worker>.failed`.",
         "Lower `batch_size` of the stage to spare the tries, or use a larger device.",
         Signs(
             log="out of memory with",

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import pytest
+from PIL import Image
 
 from common.kafka import ConsumedRecord, Message, Partition
 from common.runtime.delivery import DeadLetterWriter, Signature, TopicDelivery
@@ -132,3 +133,18 @@ def test_a_dead_letter_that_fits_is_the_input_byte_for_byte() -> None:
     (message,) = delivery().prepare(Finished(loaded, INVALID, 1, 0.0, 0.0), lambda: True).messages
     assert (message.key, message.value) == (source.record.key, source.record.value)
     assert tuple(message.headers[:2]) == source.record.headers
+
+
+def test_want_of_memory_is_not_held_against_the_record_at_once() -> None:
+    """Whoever calls decides how often it is tried."""
+
+    class Full:
+        def put_image(self, image: Any) -> Any:
+            raise MemoryError
+
+    retry: Any = Once()
+    full: Any = Full()
+    edit = CAPTION.derive(Edit, 0, edited_caption="a cat")
+    outcome = Emit([edit], images={"first": Image.new("RGB", (8, 8))})
+    with pytest.raises(MemoryError):
+        TopicDelivery(EDITS, NAMES, SIGNATURE, full, retry).prepare(finished(outcome), lambda: True)

@@ -39,6 +39,8 @@ class ShardDelivery:
             try:
                 rows_of([_sample_of(finished)], self._schema)
                 return Prepared(finished, outcome, [])
+            except MemoryError:
+                raise
             except Exception as error:
                 outcome = Failed(DeadLetterKind.POISON, PoisonReason.EXCEPTION, error=error_info(error))
         return Prepared(finished, outcome, [self._dead_letters.message(finished.fetched, outcome)])

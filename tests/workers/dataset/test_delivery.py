@@ -158,3 +158,14 @@ def test_a_shard_that_was_taken_away_stops_the_sink_unless_that_is_accepted(shar
     with pytest.raises(ShardLostError, match=r"dataset\.accept_missing_shards=true"):
         ShardDelivery(shards, letters, retry).complete(PARTITION, metadata)
     ShardDelivery(shards, letters, retry, accept_missing=True).complete(PARTITION, metadata)
+
+
+def test_want_of_memory_is_not_held_against_the_sample_at_once(
+    delivery: ShardDelivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr("workers.dataset.delivery.rows_of", full)
+    with pytest.raises(MemoryError):
+        delivery.prepare(finished(1), wanted)
