@@ -14,7 +14,7 @@ from common.kafka.client import reachable, require_listener
 from common.kafka.consumer import GroupConsumer, RebalanceListener, UnreadableError
 from common.kafka.greeting import greet
 from common.kafka.producer import TransactionalProducer
-from common.kafka.reading import read_to_end
+from common.kafka.reading import read_to_end, read_together
 from common.kafka.values import EVERYTHING, Committed, ConsumedRecord, Fetched, Membership, Message, Partition, Share
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "greet",
     "reachable",
     "read_to_end",
+    "read_together",
     "require_listener",
 ]
 

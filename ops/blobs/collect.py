@@ -19,8 +19,8 @@ from common.runtime.errors import ConfigurationError
 from common.settings import CommonSettings
 from common.storage import Storage
 from ops.blobs.digests import DigestSet
-from ops.blobs.references import Report, Streams, TopicReader, add_dataset, find_streams
-from ops.blobs.sweep import PictureSweep, Stopping, Swept, sweep_files
+from ops.blobs.references import Report, Stopping, Streams, TopicReader, add_dataset, find_streams
+from ops.blobs.sweep import PictureSweep, Swept, sweep_files
 from schemas.counters import OffsetMetadata
 from schemas.topics import DATASET, Names
 from workers.dataset.settings import DatasetSettings
@@ -35,7 +35,8 @@ _PENDING_SHARD = re.compile(r"([0-9a-f]{32})\.parquet\Z")
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What was found and removed. Without `complete` it was stopped before the end."""
+    """What was found and removed. Without `complete` it was stopped before the end; without `kinds` even before it looked
+    at the store."""
 
     dry_run: bool
     complete: bool
@@ -87,18 +88,15 @@ class Collection:
         Blobs(self._settings.blobs).check()
         streams = find_streams(self._settings)
         needed = DigestSet()
-        reader = TopicReader(self._settings, streams.topics, needed, self._report)
+        reader = TopicReader(self._settings, streams.topics, needed, stopping=self._stopping, report=self._report)
         reader.read()
-        self._see_the_dataset()
-        add_dataset(self._shards, needed, self._report)
-        reader.read()
-        sweep = PictureSweep(self._storage, needed, self._cutoff, dry_run=self._dry_run, stopping=self._stopping)
-        sweep.run(self._report)
-        kinds = {"pictures": sweep.swept}
         if not self._stopping():
-            kinds["pending shards"] = self._sweep_pending(streams)
-            marks = list(self._storage.files(CRASH_MARKS))
-            kinds["crash marks"] = sweep_files(self._storage, marks, self._cutoff, dry_run=self._dry_run)
+            self._see_the_dataset()
+            add_dataset(self._shards, needed, stopping=self._stopping, report=self._report)
+        if not self._stopping():
+            reader.read()
+        # What has been read in part would leave out what is needed: nothing may be judged by it.
+        kinds = {} if self._stopping() else self._sweep(streams, needed)
         return Collected(
             dry_run=self._dry_run,
             complete=not self._stopping(),
@@ -108,6 +106,16 @@ class Collection:
             referenced=len(needed),
             kinds=kinds,
         )
+
+    def _sweep(self, streams: Streams, needed: DigestSet) -> dict[str, Swept]:
+        sweep = PictureSweep(self._storage, needed, self._cutoff, dry_run=self._dry_run, stopping=self._stopping)
+        sweep.run(self._report)
+        kinds = {"pictures": sweep.swept}
+        if not self._stopping():
+            kinds["pending shards"] = self._sweep_pending(streams)
+            marks = list(self._storage.files(CRASH_MARKS))
+            kinds["crash marks"] = sweep_files(self._storage, marks, self._cutoff, dry_run=self._dry_run)
+        return kinds
 
     def _see_the_dataset(self) -> None:
         """A dataset that is out of sight would look like one without rows."""

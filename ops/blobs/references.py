@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from common.kafka import Admin, Partition, read_to_end
+from common.kafka import Admin, Partition, read_together
 from common.runtime.errors import ConfigurationError
 from common.settings import CommonSettings
 from ops.blobs.digests import DigestSet
@@ -13,7 +13,8 @@ from workers.dataset.shards import ShardStore
 Report = Callable[[str], None]
 """Told what is being done, in a few words."""
 
-REPORTED_RECORDS = 10_000
+Stopping = Callable[[], bool]
+"""Whether the user wants an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,53 +54,57 @@ def find_streams(settings: CommonSettings) -> Streams:
 class TopicReader:
     """Reads topics whole, and later what has come since."""
 
-    def __init__(self, settings: CommonSettings, topics: Mapping[str, int], digests: DigestSet, report: Report) -> None:
+    def __init__(
+        self,
+        settings: CommonSettings,
+        topics: Mapping[str, int],
+        digests: DigestSet,
+        *,
+        stopping: Stopping,
+        report: Report,
+    ) -> None:
         self._settings = settings
-        self._topics = topics
+        self._partitions = [Partition(topic, index) for topic, count in topics.items() for index in range(count)]
         self._digests = digests
+        self._stopping = stopping
         self._report = report
         self._next: dict[Partition, int] = {}
         self.records = 0
 
     def read(self) -> None:
-        """Read from where the last call ended, or all, up to where the topics end now.
+        """Read from where the last call ended, or all, up to where the topics end now. When told to stop it only breaks off.
 
         Aborted and uncommitted records count: they keep a picture that is not needed for a while, whereas a transaction
         that hangs would hide the committed ones behind it.
         """
-        for record in read_to_end(self._settings.kafka, self._unread(), committed_only=False, start=self._next):
-            self._next[record.partition] = record.offset + 1
-            self.records += 1
-            if record.value is not None:
-                self._digests.add_all_in(record.value)
-            if self.records % REPORTED_RECORDS == 0:
-                self._report(f"{record.partition.topic}: {self.records:,} records read")
-
-    def _unread(self) -> list[str]:
-        """The topics that have something to read: most are empty, and each takes several questions."""
-        partitions = {
-            topic: [Partition(topic, index) for index in range(count)] for topic, count in self._topics.items()
-        }
         with Admin(self._settings.kafka) as admin:
-            starts = admin.log_starts([each for of_one in partitions.values() for each in of_one])
-            ends = admin.log_ends(starts.keys())
-        return [
-            topic
-            for topic, of_one in partitions.items()
-            if any(max(starts[each], self._next.get(each, 0)) < ends[each] for each in of_one)
-        ]
+            first = admin.log_starts(self._partitions)
+            ends = admin.log_ends(self._partitions)
+        starts = {each: max(first[each], self._next.get(each, 0)) for each in self._partitions}
+        self._report(f"{len(self._partitions)} partitions: {self.records:,} records read")
+        for records in read_together(self._settings.kafka, starts, ends):
+            if self._stopping():
+                return
+            self.records += len(records)
+            for record in records:
+                if record.value is not None:
+                    self._digests.add_all_in(record.value)
+            self._report(f"{len(self._partitions)} partitions: {self.records:,} records read")
+        self._next = ends
 
 
-def add_dataset(shards: ShardStore, digests: DigestSet, report: Report) -> None:
-    """Add the pictures that the rows of a dataset name. Their bytes are not read."""
+def add_dataset(shards: ShardStore, digests: DigestSet, *, stopping: Stopping, report: Report) -> None:
+    """Add the pictures that the rows of a dataset name. Their bytes are not read. When told to stop it only breaks off."""
     names = shards.shards()
     for number, name in enumerate(names, 1):
+        if stopping():
+            return
         with shards.opened(name) as shard:
             leaves = [shard.schema.column(index).path for index in range(len(shard.schema))]
             wanted = [leaf for leaf in leaves if leaf.rpartition(".")[2] == "path"]
             for batch in shard.iter_batches(columns=wanted):
                 digests.add_all_in("\n".join(_texts_in(batch.to_pydict().values())).encode())
-        if number % 100 == 0 or number == len(names):
+        if number % 10 == 0 or number == len(names):
             report(f"dataset: {number:,} of {len(names):,} shards read")
 
 

@@ -14,6 +14,7 @@ from common.blobs import IMAGES, SWEEP_LEASE_S, SWEEPING, picture_path, sweeps_a
 from common.runtime.errors import TransientError
 from common.storage import Storage, StoredFile
 from ops.blobs.digests import DigestSet
+from ops.blobs.references import Stopping
 
 DELETERS = 8
 """Files that are deleted at once: in an object store each takes two requests."""
@@ -24,8 +25,6 @@ _GROUP = re.compile(r"[0-9a-f]{2}\Z")
 _PICTURE = re.compile(r"[0-9a-f]{64}\Z")
 _UNFINISHED = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{32}\Z")
 """What a writer leaves aside that is killed before it gives the file its name."""
-
-Stopping = Callable[[], bool]
 
 
 @dataclass(slots=True)

@@ -73,8 +73,10 @@ def gc(settings: SettingsOptions, *, older_than: str | None, dry_run: bool, as_j
         collected = Collection(common, dataset, cutoff, dry_run=dry_run, stopping=stopping, report=report).run()
     if as_json:
         print_json(collected.to_json())
-    else:
+    elif collected.kinds:
         _print(collected)
+    else:
+        click.echo(f"{collected.records} records read; the store has not been looked at, and nothing removed", err=True)
     if not collected.complete:
         click.echo("imgdiff: stopped; run it again to go on", err=True)
         return ExitCode.OTHER

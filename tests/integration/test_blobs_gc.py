@@ -10,12 +10,14 @@ from uuid import uuid4
 
 import msgpack
 import pytest
+from kafka import KafkaConsumer
 from PIL import Image
 
 from common.blobs import Blobs
 from common.kafka import Admin, Committed, Message, Partition, TransactionalProducer
 from common.runtime.crash_marks import CrashMarks
 from common.storage import Storage, StoredFile
+from ops.blobs.digests import DigestSet
 from ops.cli.main import main
 from schemas.counters import Counters, OffsetMetadata, ShardMark
 from schemas.topics import BOXES
@@ -136,6 +138,36 @@ def test_what_a_topic_or_a_row_refers_to_stays(
     }
     assert stored(storage) == needed
     assert blobs.reachable()
+
+
+def test_all_partitions_are_read_together_and_again_only_what_has_come_since(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One after the other, each would cost a wait for the markers behind its last record."""
+    topics = [stream.names.topic(topic) for topic in ("pairs", "boxes", BOXES.rejected)]
+    stream.produce(Message(topic, None, b"", [], index) for topic in topics for index in range(stream.partitions))
+    read: list[int] = []
+    assign = KafkaConsumer.assign
+    monkeypatch.setattr(
+        KafkaConsumer, "assign", lambda self, partitions: read.append(len(partitions)) or assign(self, partitions)
+    )
+    gc(capsys, "--dry-run")
+    assert read == [len(topics) * stream.partitions]
+
+
+@pytest.mark.usefixtures("everything_is_old")
+def test_ctrl_c_while_topics_are_read_ends_it_before_anything_is_judged(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = Blobs(stream.settings.blobs).put(b"useless")
+    stream.produce([Message(stream.names.topic("pairs"), None, b"", [], 0)])
+    monkeypatch.setattr(DigestSet, "add_all_in", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert main(["blobs", "gc"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "", "a table of zeros would read like an empty store"
+    assert "1 records read; the store has not been looked at, and nothing removed" in said.err
+    assert "imgdiff: stopped" in said.err
+    assert Blobs(stream.settings.blobs).get(digest)
 
 
 def test_what_is_young_stays(stream: Stream, capsys: pytest.CaptureFixture[str]) -> None:
