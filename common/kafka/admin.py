@@ -10,11 +10,18 @@ from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, Offs
 from kafka.errors import (
     AuthorizationError,
     GroupAuthorizationFailedError,
+    InvalidConfigurationError,
+    InvalidPartitionsError,
+    InvalidReplicationFactorError,
+    InvalidTopicError,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
+    NoError,
+    PolicyViolationError,
     RetriableError,
     TopicAuthorizationFailedError,
+    for_code,
 )
 from kafka.protocol.consumer import IsolationLevel
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -22,7 +29,14 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from common.kafka.client import REQUEST_TIMEOUT_MS, client_config, forbidden, partition_of, topic_partition
 from common.kafka.greeting import greet, no_answer
 from common.kafka.values import Committed, Partition
+from common.runtime.errors import ConfigurationError
 from common.settings import KafkaSettings
+
+WRONG_TOPICS = (InvalidConfigurationError, InvalidPartitionsError, InvalidTopicError, PolicyViolationError)
+"""How a cluster refuses a topic for what it should be like: it would do so again."""
+
+MOST_SAID_CHARS = 300
+"""How much of a cluster's own words is told."""
 
 AdminMethod = TypeVar("AdminMethod", bound=Callable[..., Any])
 
@@ -144,10 +158,10 @@ class Admin:
 
     @_told_of_rights
     def create_topics(self, topics: Sequence[TopicConfig]) -> None:
-        """Raises KafkaError where one exists already."""
+        """Raises ConfigurationError naming the topic that the cluster refuses and why, KafkaError where one exists already."""
         if not topics:
             return
-        self._admin.create_topics(
+        answer = self._admin.create_topics(
             {
                 topic.name: {
                     "num_partitions": topic.partitions,
@@ -157,8 +171,14 @@ class Admin:
                 for topic in topics
             },
             timeout_ms=30_000,
-            wait_for_metadata=True,
+            raise_errors=False,  # as an error of the client it would be the whole request and its answer
         )
+        factors = {topic.name: topic.replication_factor for topic in topics}
+        for created in answer["topics"]:
+            name, error = created["name"], for_code(created["error_code"])
+            if error is not NoError:
+                raise self._refused(name, factors[name], error, created["error_message"] or error.description)
+        self._admin.wait_for_topics(list(factors))
 
     @_told_of_rights
     def delete_topics(self, names: Sequence[str]) -> None:
@@ -235,6 +255,19 @@ class Admin:
             return None
         values: dict[str, Any] = next(iter(described.values())).get(node, {})
         return str(values[name]["value"]) if name in values else None
+
+    def _refused(self, topic: str, replication_factor: int, error: type[KafkaError], said: str) -> Exception:
+        """Why a topic was not created, in one line."""
+        if issubclass(error, AuthorizationError):
+            return forbidden(self.settings, what=f"create topic {topic} ({error.message})")
+        if issubclass(error, InvalidReplicationFactorError):
+            count = len(self._admin.describe_cluster()["brokers"])
+            return ConfigurationError(
+                f"setting `topics.replication_factor`: found {replication_factor}, the cluster has {count} "
+                f"broker{'s' if count != 1 else ''}"
+            )
+        problem = f"topic {topic} was not created: {error.message}: {said[:MOST_SAID_CHARS]}"
+        return ConfigurationError(problem) if issubclass(error, WRONG_TOPICS) else error(problem)
 
     def _describe_topics(self, names: Sequence[str] | None) -> list[dict[str, Any]]:
         described: list[dict[str, Any]] = self._admin.describe_topics(names)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from common.kafka import Admin, Message, TopicConfig, TransactionalProducer, read_to_end
+from common.kafka import Admin, KafkaError, Message, TopicConfig, TransactionalProducer, read_to_end
 from common.runtime.errors import ConfigurationError
 from common.settings import KafkaSettings
 from ops.broker import network
@@ -188,3 +188,29 @@ def test_the_shared_broker_is_there(broker: str, prefix: str) -> None:
         admin.create_topics([TopicConfig(f"{prefix}.captions", 1, 1, {})])
         assert admin.partition_counts()[f"{prefix}.captions"] == 1
         assert admin.broker_config("offsets.retention.minutes") == "525600"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (TopicConfig("a", 1, 3, {}), r"setting `topics\.replication_factor`: found 3, the cluster has 1 broker"),
+        (
+            TopicConfig("a", 1, 1, {"retention.ms": "soon"}),
+            r"topic a was not created: INVALID_CONFIG: .*retention\.ms.*",
+        ),
+        (TopicConfig("a b", 1, 1, {}), r"topic a b was not created: INVALID_TOPIC: .*"),
+    ],
+)
+def test_a_topic_that_the_cluster_refuses_is_one_clear_line(broker: str, wrong: TopicConfig, said: str) -> None:
+    with Admin(KafkaSettings(bootstrap_servers=broker)) as admin:
+        with pytest.raises(ConfigurationError, match=rf"^{said}$") as caught:
+            admin.create_topics([wrong])
+        assert len(str(caught.value)) < 400
+
+
+def test_a_topic_that_is_there_is_not_created_again(broker: str, prefix: str) -> None:
+    topic = TopicConfig(f"{prefix}.captions", 1, 1, {})
+    with Admin(KafkaSettings(bootstrap_servers=broker)) as admin:
+        admin.create_topics([topic])
+        with pytest.raises(KafkaError, match=f"topic {prefix}.captions was not created: TOPIC_ALREADY_EXISTS: "):
+            admin.create_topics([topic])
