@@ -12,7 +12,17 @@ from types import NoneType
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from common.runtime.errors import ConfigurationError
 from common.secrets import SECRETS
@@ -77,11 +87,15 @@ class Section(BaseModel):
 SectionT = TypeVar("SectionT", bound=Section)
 
 
+_SERVER = re.compile(r"(?:[^\s:,/\[\]]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\]):([0-9]{1,5})")
+"""A host, or an IPv6 address in brackets, and a port."""
+
+
 class KafkaSettings(Section):
     """Where the cluster is and how to log in. The security settings go to the client as they are."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
-    """Brokers to begin with, `host:port`, comma-separated."""
+    """Brokers to begin with, `host:port`, comma-separated; an IPv6 address stands in brackets."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """How connections are secured."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
@@ -98,6 +112,15 @@ class KafkaSettings(Section):
     """PEM file of the key of that certificate."""
     ssl_check_hostname: bool = True
     """Whether the broker's certificate has to name the host that was asked for."""
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _hosts_with_ports(cls, value: str) -> str:
+        """What is no address would be waited for like a broker that is down."""
+        found = [_SERVER.fullmatch(server.strip()) for server in value.split(",")]
+        if not all(match is not None and 0 < int(match[1]) < 65_536 for match in found):
+            raise PydanticCustomError("bootstrap_servers", "expected host:port[,host:port]")
+        return value
 
     @model_validator(mode="after")
     def _complete_login(self) -> Self:
@@ -534,7 +557,8 @@ def _flag_layers(flags: Sequence[str]) -> list[tuple[str, Tree]]:
 
 def _tree_of(path: Sequence[str], text: str, origin: str) -> Tree:
     value: Any = text
-    if text[:1] in {"{", "["} and not is_secret(path[-1]):
+    # An IPv6 address begins like a list.
+    if text[:1] in {"{", "["} and not is_secret(path[-1]) and not _SERVER.match(text):
         try:
             value = json.loads(text)
         except ValueError as error:

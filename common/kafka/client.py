@@ -51,12 +51,27 @@ def require_listener(settings: KafkaSettings) -> None:
 
 
 def listens(server: str, timeout_s: float = 1.0) -> bool:
-    host, _, port = server.strip().rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout_s).close()
-    except (OSError, ValueError):
+        socket.create_connection(_address(server), timeout_s).close()
+    except (OSError, UnicodeError):  # of a label that no name can have
         return False
     return True
+
+
+def unknown_names(settings: KafkaSettings) -> list[str]:
+    """The hosts among the bootstrap servers that no name service knows (now)."""
+    unknown = []
+    for host, port in map(_address, settings.bootstrap_servers.split(",")):
+        try:
+            socket.getaddrinfo(host, port)
+        except (socket.gaierror, UnicodeError):
+            unknown.append(host)
+    return unknown
+
+
+def _address(server: str) -> tuple[str, int]:
+    host, _, port = server.strip().rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def forbidden(

@@ -14,7 +14,7 @@ from kafka.net.connection import KafkaConnection
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
-from common.kafka.client import client_config, listens, reachable
+from common.kafka.client import client_config, listens, reachable, unknown_names
 from common.kafka.refusals import Refusal, Step
 from common.runtime.errors import BrokerUnreachableError, ConfigurationError
 from common.settings import KafkaSettings
@@ -116,7 +116,13 @@ def no_answer(settings: KafkaSettings) -> BrokerUnreachableError:
             f"{settings.bootstrap_servers} (setting `kafka.bootstrap_servers`) does not answer as a Kafka broker within "
             f"{GREETING_TIMEOUT_S:.0f} s"
         )
+    # A name may be unknown for a while: that of a container is, while the container is down.
+    unknown = unknown_names(settings)
     return BrokerUnreachableError(
-        f"no Kafka broker listens at {settings.bootstrap_servers} (setting `kafka.bootstrap_servers`); "
-        "a local one is started by `imgdiff broker start`"
+        f"no Kafka broker listens at {settings.bootstrap_servers} (setting `kafka.bootstrap_servers`)"
+        + (
+            f": name not known: {', '.join(unknown)}"
+            if unknown
+            else "; a local one is started by `imgdiff broker start`"
+        )
     )

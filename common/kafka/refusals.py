@@ -71,10 +71,12 @@ class Refusal:
             case Step.USE:
                 return (
                     "security_protocol",
-                    f"does not talk to who has not logged in, found {settings.security_protocol}",
+                    f"asks for a login, but the setting is {settings.security_protocol}",
                 )
             case Step.CONNECT:
-                return "security_protocol", f"found {settings.security_protocol}, that listener has another"
+                # Only a listener that answered the other way comes here without a word about TLS.
+                answers = "without" if settings.security_protocol in {"SSL", "SASL_SSL"} else "with"
+                return "security_protocol", f"answers {answers} TLS, but the setting is {settings.security_protocol}"
 
 
 _OTHER_HOST = {62, 63, 64}
@@ -91,7 +93,7 @@ def _about_tls(error: ssl.SSLError, settings: KafkaSettings) -> tuple[str, str]:
         return "ssl_certfile", f"asks for a client's certificate that it trusts, {found}"
     return (
         "security_protocol",
-        f"found {settings.security_protocol}, that listener has another: {reason.replace('_', ' ').lower()}",
+        f"does not take this TLS (the setting is {settings.security_protocol}): {reason.replace('_', ' ').lower()}",
     )
 
 

@@ -60,6 +60,17 @@ def test_nobody_there_is_told_by_the_address() -> None:
         greet(KafkaSettings(bootstrap_servers="127.0.0.1:1"))
 
 
+def test_a_name_that_nobody_knows_is_told_and_waited_for() -> None:
+    """That of a container is unknown while the container is down."""
+    with pytest.raises(BrokerUnreachableError, match=r"`kafka\.bootstrap_servers`\): name not known: no\.invalid$"):
+        greet(KafkaSettings(bootstrap_servers="no.invalid:9092,127.0.0.1:1"))
+
+
+def test_a_label_that_no_name_can_have_is_not_known() -> None:
+    with pytest.raises(BrokerUnreachableError, match=r"name not known: a\.\.b$"):
+        greet(KafkaSettings(bootstrap_servers="a..b:9092"))
+
+
 def test_a_server_that_says_nothing_does_not_hide_one_that_answers(broker: str) -> None:
     with listener(hangs_up=False) as silent:
         greet(KafkaSettings(bootstrap_servers=f"{silent}, {broker}"))

@@ -164,6 +164,21 @@ def test_a_password_may_begin_with_a_bracket(text: str) -> None:
     assert common.kafka.sasl_plain_password == SecretStr(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["", "127.0.0.1", "a:b", "a:0", "a:65536", "::1:9092", "kafka://a:9092", "a:1,", "a:1 b:2"]
+)
+def test_what_is_no_address_of_a_broker_is_no_broker_that_is_down(text: str) -> None:
+    assert refusal(f"kafka.bootstrap_servers={text}") == (
+        "setting `kafka.bootstrap_servers` (from --set kafka.bootstrap_servers): expected host:port[,host:port], "
+        f"found {text!r}"
+    )
+
+
+@pytest.mark.parametrize("text", ["a:1", "a-b_c.example:9092, 10.0.0.1:65535", "[::1]:9092,[fe80::1%eth0]:9092"])
+def test_addresses_of_brokers(text: str) -> None:
+    assert load_layers({}, flags=[f"kafka.bootstrap_servers={text}"]).common().kafka.bootstrap_servers == text
+
+
 def test_an_unknown_key_is_named_with_where_it_stands(file: Path) -> None:
     assert refusal(IMGDIFF_KAFAK__BOOTSTRAP_SERVERS="x").startswith(
         "environment IMGDIFF_KAFAK__BOOTSTRAP_SERVERS: unknown setting `kafak`, expected one of blobs, boxes, "

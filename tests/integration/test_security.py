@@ -189,12 +189,15 @@ def refusals(broker: SecuredBroker) -> dict[str, tuple[dict[str, str], str]]:
         "no client certificate": (broker.tls(Listener.MUTUAL), "ssl_certfile`: .* asks for a client's certificate"),
         "TLS where there is none": (
             tls | {"IMGDIFF_KAFKA__BOOTSTRAP_SERVERS": broker.plaintext},
-            "security_protocol`: .* found SSL",
+            "security_protocol`: .* answers without TLS, but the setting is SSL",
         ),
-        "no TLS where there is": (tls | {protocol: "PLAINTEXT"}, "security_protocol`: .* found PLAINTEXT"),
+        "no TLS where there is": (
+            tls | {protocol: "PLAINTEXT"},
+            "security_protocol`: .* answers with TLS, but the setting is PLAINTEXT",
+        ),
         "no login where one is asked for": (
             broker.tls(Listener.SASL_SSL),
-            "security_protocol`: .* not logged in, found SSL",
+            "security_protocol`: .* asks for a login, but the setting is SSL",
         ),
     }
 
