@@ -62,7 +62,7 @@ def ingest(
     """Read captions from FILES (`-` is standard input) or a watched folder.
 
     \b
-    text     one caption per line                              .txt .text
+    text     one caption per line, blank lines passed over     .txt .text
     jsonl    one JSON object per line                          .jsonl .ndjson
     coco     the annotations of a COCO captions file           .json
     parquet  a column of texts                                 .parquet
@@ -132,7 +132,8 @@ def ingest(
         click.echo("imgdiff: stopped; run the same command again to go on", err=True)
     if result.failed:
         click.echo(
-            f"imgdiff: {result.failed} items are no captions: `imgdiff dead-letters list --stage ingest` lists them",
+            f"imgdiff: {_no_captions(result.failed)}: `imgdiff dead-letters list --stage ingest` lists "
+            f"{'it' if result.failed == 1 else 'them'}",
             err=True,
         )
     return ExitCode.OTHER if result.failed or result.interrupted or refused.any else ExitCode.DONE
@@ -159,9 +160,18 @@ def _say_nothing(_: str) -> None:
 
 
 def _summary(source: "SourceResult") -> str:
-    before = f", {source.skipped} items read before" if source.skipped else ""
-    failed = f", {source.failed} items are no captions" if source.failed else ""
-    return f"{escape(source.name)}: {source.ingested} captions ingested{failed}{before} (source {source.source})"
+    before = f", {_counted(source.skipped, 'item')} read before" if source.skipped else ""
+    failed = f", {_no_captions(source.failed)}" if source.failed else ""
+    ingested = _counted(source.ingested, "caption")
+    return f"{escape(source.name)}: {ingested} ingested{failed}{before} (source {source.source})"
+
+
+def _no_captions(count: int) -> str:
+    return "1 item is no caption" if count == 1 else f"{count} items are no captions"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _as_json(result: "IngestResult") -> dict[str, object]:

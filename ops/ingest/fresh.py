@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 
-from ops.ingest.items import AnyItem, BadItem, ItemReason
+from ops.ingest.items import AnyItem, BadItem, Blank, ItemReason
 from ops.ingest.readers import Reader
 
 
@@ -29,7 +29,8 @@ class FreshItems:
     """The items of a reader from position `start` up to `limit`, ids that were given before found out.
 
     A repeated id would give two captions the same record ids all the way down the stream, so the second one is a bad
-    item. None stands where there is nothing new for the moment: the source is silent, or what is known is passed over.
+    item. None stands where there is nothing new for the moment: the source is silent, or what is known or blank is passed
+    over.
     """
 
     def __init__(self, reader: Reader, start: int, limit: int | None, *, count_all: bool) -> None:
@@ -39,7 +40,7 @@ class FreshItems:
         self._limit = limit
         self._first = 0 if count_all or reader.gives_ids else start
         self.seen = self._first
-        """The position after the last item that was looked at."""
+        """The position after the last one that was looked at."""
         self.ended = False
         """Whether the source has been read to its end."""
 
@@ -52,8 +53,8 @@ class FreshItems:
                     continue
                 if self._limit is not None and item.position >= self._limit:
                     return
-                checked = self._checked(item, given)
                 self.seen = item.position + 1
+                checked = None if isinstance(item, Blank) else self._checked(item, given)
                 yield checked if item.position >= self._start else None
             self.ended = True
         finally:

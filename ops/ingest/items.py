@@ -60,6 +60,13 @@ class BadItem:
 AnyItem = Item | BadItem
 
 
+@dataclass(frozen=True, slots=True)
+class Blank:
+    """A line of a text with nothing on it: no item, though it has a position."""
+
+    position: int
+
+
 class _BadValueError(Exception):
     def __init__(self, reason: ItemReason, detail: str) -> None:
         super().__init__(detail)
@@ -79,7 +86,7 @@ def _caption_of(value: object, field: str) -> str:
     if value is None:
         raise _BadValueError(ItemReason.NO_CAPTION, f"no {field}")
     if not isinstance(value, str):
-        raise _BadValueError(ItemReason.NO_CAPTION, f"{field} is a {type(value).__name__}, expected text")
+        raise _BadValueError(ItemReason.NO_CAPTION, f"{field}: found {type(value).__name__}, expected text")
     caption = value.strip()
     if not caption:
         raise _BadValueError(ItemReason.EMPTY_CAPTION, f"{field} is empty")
@@ -95,7 +102,9 @@ def _id_of(value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise _BadValueError(ItemReason.BAD_ID, f"the id is a {type(value).__name__}, expected text or a whole number")
+        raise _BadValueError(
+            ItemReason.BAD_ID, f"the id: found {type(value).__name__}, expected text or a whole number"
+        )
     given = str(value)
     if not given:
         raise _BadValueError(ItemReason.BAD_ID, "the id is empty")

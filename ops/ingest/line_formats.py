@@ -1,15 +1,15 @@
-"""The two formats with one item per line: plain text and JSON lines. Every line is one item, so a position is a line."""
+"""The two formats with one item per line: plain text and JSON lines. Every line counts, so a position is a line."""
 
 import codecs
 import json
 from collections.abc import Iterable, Iterator
 
-from ops.ingest.items import AnyItem, BadItem, ItemReason, item_of
+from ops.ingest.items import AnyItem, BadItem, Blank, ItemReason, item_of
 from ops.ingest.lines import Line
 
 
-def text_items(lines: Iterable[Line | None], start: int = 0) -> Iterator[AnyItem | None]:
-    """One caption per line, from line `start` on, counted from 0."""
+def text_items(lines: Iterable[Line | None], start: int = 0) -> Iterator[AnyItem | Blank | None]:
+    """One caption per line, from line `start` on, counted from 0; people part paragraphs, and end files, by blank lines."""
     for position, line in _numbered(lines):
         if line is None:
             yield None
@@ -56,8 +56,9 @@ def _readable(position: int, line: Line) -> BadItem | None:
     return None
 
 
-def _text_item(position: int, data: bytes) -> AnyItem:
-    return item_of(position, data, data.decode(), field="the line")
+def _text_item(position: int, data: bytes) -> AnyItem | Blank:
+    text = data.decode()
+    return item_of(position, data, text, field="the line") if text.strip() else Blank(position)
 
 
 def _json_item(position: int, data: bytes, caption_field: str, id_field: str) -> AnyItem:

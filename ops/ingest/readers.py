@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from ops.ingest.items import MAX_ORIGINAL_BYTES, AnyItem, BadItem, ItemReason, item_of
+from ops.ingest.items import MAX_ORIGINAL_BYTES, AnyItem, BadItem, Blank, ItemReason, item_of
 from ops.ingest.json_stream import JsonStreamError, list_in_object
 from ops.ingest.line_formats import json_line_items, text_items
 from ops.ingest.lines import CHUNK_BYTES, split_lines
@@ -72,8 +72,9 @@ class Reader(Protocol):
     gives_ids: bool
     """Whether items may have ids of their own, so that all of them have to be seen to tell repeated ones."""
 
-    def items(self, start: int) -> Iterator[AnyItem | None]:
-        """The items from position `start` on; None where nothing has come for a while, from a source that is still open.
+    def items(self, start: int) -> Iterator[AnyItem | Blank | None]:
+        """The items from position `start` on, and what takes a position without being one; None where nothing has come for
+        a while, from a source that is still open.
 
         Raises WrongFileError where the file turns out to be broken.
         """
@@ -121,7 +122,7 @@ class LinesReader:
         self._read = 0
         self.gives_ids = kind is Format.JSON_LINES
 
-    def items(self, start: int) -> Iterator[AnyItem | None]:
+    def items(self, start: int) -> Iterator[AnyItem | Blank | None]:
         return line_items(self._kind, self._chunks(), self._reading, start)
 
     def share_read(self) -> float | None:
@@ -275,7 +276,7 @@ class StandardInputReader:
         self._descriptor = descriptor
         self._reading = reading
 
-    def items(self, start: int) -> Iterator[AnyItem | None]:
+    def items(self, start: int) -> Iterator[AnyItem | Blank | None]:
         chunks = self._chunks()
         begin = b""
         for chunk in chunks:
@@ -306,7 +307,9 @@ class StandardInputReader:
             raise WrongFileError(f"standard input: {error.strerror}") from error
 
 
-def line_items(kind: Format, chunks: Iterator[bytes | None], reading: Reading, start: int) -> Iterator[AnyItem | None]:
+def line_items(
+    kind: Format, chunks: Iterator[bytes | None], reading: Reading, start: int
+) -> Iterator[AnyItem | Blank | None]:
     """The items of a format with one item per line."""
     lines = split_lines(chunks)
     if kind is Format.TEXT:

@@ -296,12 +296,21 @@ class TestCommand:
                 }
             ],
         }
-        assert (
-            done.stderr == "imgdiff: 1 items are no captions: `imgdiff dead-letters list --stage ingest` lists them\n"
-        )
+        assert done.stderr == "imgdiff: 1 item is no caption: `imgdiff dead-letters list --stage ingest` lists it\n"
         again = command(stream, str(path))
         assert (again.returncode, again.stderr) == (0, "")
         assert "0 captions ingested, 6 items read before" in again.stdout
+
+    def test_blank_lines_turn_no_job_red_and_shift_nobody(self, stream: Stream, tmp_path: Path) -> None:
+        path = tmp_path / "captions.txt"
+        path.write_text("\na dog\n\n")
+        done = command(stream, str(path), "--source", "paragraphs")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ": 1 caption ingested (source paragraphs)" in done.stdout
+        with path.open("a") as file:
+            file.write("a cat\n")
+        assert command(stream, str(path), "--source", "paragraphs").returncode == 0
+        assert [caption.id for caption in captions(stream)] == ["paragraphs:#1", "paragraphs:#3"]
 
     def test_a_wrong_file_is_one_line(self, stream: Stream, tmp_path: Path) -> None:
         done = command(stream, str(tmp_path / "absent.txt"))

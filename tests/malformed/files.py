@@ -18,7 +18,7 @@ from common.models.lock import Lock, LockedFile, LockedModel, read_lock
 from common.runtime.errors import ConfigurationError, TransientError
 from common.settings import BlobSettings
 from ops.dataset.statistics import SampleCounter
-from ops.ingest.items import AnyItem, BadItem
+from ops.ingest.items import AnyItem, BadItem, Blank, Item
 from ops.ingest.readers import Format, Reader, Reading, StandardInputReader, WrongFileError, open_file
 from schemas.images import ImageRef
 from schemas.invalid import InvalidRecord
@@ -167,10 +167,10 @@ def _read(opened: Callable[[], Reader], start: int) -> None:
         one_line(str(error))
 
 
-def _check(item: AnyItem | None) -> None:
+def _check(item: AnyItem | Blank | None) -> None:
     if isinstance(item, BadItem):
         one_line(item.detail)
-    elif item is not None:
+    elif isinstance(item, Item):
         assert item.caption.strip()
         assert item.caption.encode()
 

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ops.ingest.batches import MAX_BATCH_BYTES, batches
 from ops.ingest.fresh import FreshItems
-from ops.ingest.items import AnyItem, BadItem, Item, ItemReason
+from ops.ingest.items import AnyItem, BadItem, Blank, Item, ItemReason
 from ops.ingest.messages import MessageWriter, root_traceparent
 from ops.ingest.progress import ProgressLog, Run
 from ops.ingest.readers import Format, Reading, StandardInputReader, WrongFileError
@@ -37,11 +37,11 @@ def item(position: int, given_id: str | None = None) -> Item:
 class ListReader:
     """A reader over a list; None is a pause."""
 
-    content: list[AnyItem | None]
+    content: Sequence[AnyItem | Blank | None]
     gives_ids: bool = False
     started_at: list[int] = field(default_factory=list)
 
-    def items(self, start: int) -> Iterator[AnyItem | None]:
+    def items(self, start: int) -> Iterator[AnyItem | Blank | None]:
         self.started_at.append(start)
         return (each for each in self.content if each is None or each.position >= start)
 
@@ -78,6 +78,11 @@ class TestFreshItems:
     def test_a_source_that_became_shorter_shows(self) -> None:
         fresh = FreshItems(ListReader([item(0), item(1)]), 5, None, count_all=True)
         assert list(fresh) == [None, None]
+        assert (fresh.seen, fresh.ended) == (2, True)
+
+    def test_a_blank_line_is_passed_over_and_no_source_has_become_shorter_by_it(self) -> None:
+        fresh = FreshItems(ListReader([item(0), Blank(1)]), 0, None, count_all=True)
+        assert list(fresh) == [item(0), None]
         assert (fresh.seen, fresh.ended) == (2, True)
 
 
@@ -154,7 +159,7 @@ class TestSources:
 
 
 class TestStandardInput:
-    def read(self, *written: bytes | float, reading: Reading | None = None) -> list[AnyItem | None]:
+    def read(self, *written: bytes | float, reading: Reading | None = None) -> list[AnyItem | Blank | None]:
         """What comes out of a pipe into which these bytes are written, with pauses of these seconds."""
         out, into = os.pipe()
 
@@ -176,11 +181,7 @@ class TestStandardInput:
 
     def test_text(self) -> None:
         found = self.read(b"\na dog\na cat")
-        assert [each.caption if isinstance(each, Item) else each and each.reason for each in found] == [
-            ItemReason.EMPTY_CAPTION,
-            "a dog",
-            "a cat",
-        ]
+        assert [each.caption if isinstance(each, Item) else each for each in found] == [Blank(0), "a dog", "a cat"]
 
     def test_what_begins_with_a_brace_is_json_lines(self) -> None:
         found = self.read(b'{"caption": "a dog", "id": 4}\n')

@@ -1,7 +1,7 @@
 """Readers: every item of a file comes exactly once, as a caption or as a bad item, from whatever position one begins."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ops.ingest.items import MAX_CAPTION_LENGTH, MAX_ORIGINAL_BYTES, AnyItem, BadItem, Item, ItemReason
+from ops.ingest.items import MAX_CAPTION_LENGTH, MAX_ORIGINAL_BYTES, AnyItem, BadItem, Blank, Item, ItemReason
 from ops.ingest.json_stream import JsonStreamError, list_in_object
 from ops.ingest.line_formats import json_line_items, text_items
 from ops.ingest.lines import split_lines
@@ -46,7 +46,7 @@ def in_chunks(data: bytes, size: int) -> Iterable[bytes]:
 
 
 def items_of(path: Path, reading: Reading = DEFAULT, start: int = 0) -> list[AnyItem]:
-    return [item for item in open_file(path, reading).items(start) if item is not None]
+    return [item for item in open_file(path, reading).items(start) if isinstance(item, Item | BadItem)]
 
 
 def written(tmp_path: Path, name: str, data: bytes | str) -> Path:
@@ -79,10 +79,12 @@ def test_a_long_line_is_cut_and_its_neighbours_are_whole(chunk: int) -> None:
 @pytest.mark.parametrize("format_", [Format.TEXT, Format.JSON_LINES])
 @in_tmp_path
 @given(lines=lines_of_any_kind, data=st.data())
-def test_every_line_is_a_caption_or_a_bad_item(format_: Format, lines: list[bytes], data: st.DataObject) -> None:
+def test_every_line_is_a_caption_or_a_bad_item_or_blank(
+    format_: Format, lines: list[bytes], data: st.DataObject
+) -> None:
     chunks = list(in_chunks(b"".join(line + b"\n" for line in lines), 16))
 
-    def read(start: int) -> list[AnyItem | None]:
+    def read(start: int) -> Sequence[AnyItem | Blank | None]:
         if format_ is Format.TEXT:
             return list(text_items(split_lines(chunks), start))
         return list(json_line_items(split_lines(chunks), "caption", "id", start))
@@ -93,7 +95,9 @@ def test_every_line_is_a_caption_or_a_bad_item(format_: Format, lines: list[byte
     assert read(start) == items[start:]
     for item, line in zip(items, lines, strict=True):
         assert item is not None
-        if item.position > 0:
+        if isinstance(item, Blank):
+            assert not line.decode("utf-8-sig").strip()
+        elif item.position > 0:
             assert item.original == line
         if isinstance(item, Item):
             item.caption.encode()
@@ -103,10 +107,17 @@ def test_every_line_is_a_caption_or_a_bad_item(format_: Format, lines: list[byte
 
 def test_a_silent_source_is_passed_on() -> None:
     lines = split_lines([b"a dog\na c", None, b"at\n"])
-    assert [item and item.caption for item in text_items(lines) if not isinstance(item, BadItem)] == [
+    assert [item.caption if isinstance(item, Item) else item for item in text_items(lines)] == ["a dog", None, "a cat"]
+
+
+def test_a_blank_line_of_a_text_is_no_item_but_the_others_stay_where_they_are() -> None:
+    lines = split_lines([b"\xef\xbb\xbf\na dog\n \t\r\na cat\n\xe3\x80\x80\n"])
+    assert [item.caption if isinstance(item, Item) else item for item in text_items(lines)] == [
+        Blank(0),
         "a dog",
-        None,
+        Blank(2),
         "a cat",
+        Blank(4),
     ]
 
 
