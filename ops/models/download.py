@@ -1,6 +1,7 @@
 """Fetches weights and locks what came: the same call again fetches what the lock says, on any machine."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -43,7 +44,8 @@ class Downloader:
         kept = locked if locked is not None and not self.update and answers(locked, source) else None
         folder = folder_of(source, self.settings)
         try:
-            found = self._from_hub(source, folder, kept) if source.url is None else self._from_url(source, folder, kept)
+            with _no_empty_folders(folder):
+                found = (self._from_hub if source.url is None else self._from_url)(source, folder, kept)
             self._lock(source, folder, locked, found)
         except OSError as error:
             raise ConfigurationError(f"weights of {source.id}: {error}") from error
@@ -99,6 +101,18 @@ class Downloader:
         # Read again: another download may have written in between.
         lock = read_lock(self.settings.lock_file)
         write_lock(self.settings.lock_file, lock.having(source.id, found))
+
+
+@contextmanager
+def _no_empty_folders(folder: Path) -> Iterator[None]:
+    """A download that brings nothing takes away the folders that it made: they would look like a model."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        yield
+    finally:
+        for each in made:
+            with suppress(OSError):  # something lies in it
+                each.rmdir()
 
 
 def _check_announced(model: HubModel, folder: Path, digests: Mapping[str, str]) -> None:

@@ -233,6 +233,7 @@ def test_a_file_name_that_leads_out_of_the_folder_is_refused(place: Place, hub: 
 def test_no_network_is_one_line(place: Place, tmp_path: Path) -> None:
     line = refusal(place_at(tmp_path, "http://127.0.0.1:1"), TransientError)
     assert "http://127.0.0.1:1 can not be reached" in line
+    assert not place.settings.folder.exists()
 
 
 def test_offline_by_its_own_variable_is_said(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,3 +346,15 @@ def test_a_url_without_a_file_is_one_line(place: Place, hub: HubServer, single: 
 def test_a_url_out_of_reach_is_one_line(place: Place, single: WeightsSource) -> None:
     away = single.model_copy(update={"url": "http://127.0.0.1:1/tiny.pt"})
     assert "http://127.0.0.1:1/tiny.pt: " in refusal(place, TransientError, away)
+
+
+def test_a_download_that_brings_nothing_leaves_no_folder_that_was_not_there(
+    place: Place, hub: HubServer, single: WeightsSource
+) -> None:
+    hub.plain.clear()
+    place.settings.folder.mkdir()
+    refusal(place, source=single)
+    assert list(place.settings.folder.iterdir()) == []
+    place.settings.folder.rmdir()
+    refusal(place, source=single)
+    assert not place.settings.folder.exists()
