@@ -70,8 +70,8 @@ def show(settings: SettingsOptions, where: str | None, caption: str | None, fold
     """Show everything about one dead letter: headers, record, trail, scores against bounds, traceback.
 
     TOPIC/PARTITION/OFFSET is where its input lies, as the list gives it, or where the dead letter itself lies; the
-    topic's prefix may be left out, as in pairs/3/17 or boxes.rejected/3/4. With --caption instead, all those that come
-    from one caption.
+    topic's prefix may be left out, as in pairs/3/17 or boxes.rejected/3/4. An item that ingest refused lies in its source,
+    as in ingest/SOURCE/0/1. With --caption instead, all those that come from one caption.
     """
     from ops.dead_letters.filters import Filter
     from ops.dead_letters.reading import NoSuchLetterError, find_letters, letter_at

@@ -14,7 +14,7 @@ from schemas.dead_letters import DeadLetter, DeadLetterKind
 from schemas.headers import SourceCoordinates
 from schemas.invalid import InvalidRecord
 from schemas.record import Record
-from schemas.topics import ROUTES, Names
+from schemas.topics import INGEST, ROUTES, Names
 
 _NOWHERE = sys.maxsize
 """An offset that lies behind every log's end: nothing of that partition is read."""
@@ -113,12 +113,15 @@ def first_letters(settings: CommonSettings, wanted: Filter, limit: int | None) -
 
 
 def letter_at(settings: CommonSettings, where: SourceCoordinates) -> FoundLetter:
-    """The dead letter that lies at `where`, or that was made of the input at `where`; a topic's prefix may be left out.
+    """The dead letter that lies at `where`, or that was made of the input at `where`; a topic's prefix may be left out. An
+    item of ingest lies in its source.
 
     Raises NoSuchLetterError.
     """
     names = Names(settings.prefix)
     topic = names.plain_topic(where.topic)
+    if topic.startswith(f"{INGEST}/"):
+        return _of_source(settings, where)
     holders = {route.reads: (route.rejected, route.failed) for route in ROUTES}
     if topic in Filter().topics():
         at = Partition(names.topic(topic), where.partition)
@@ -137,8 +140,17 @@ def letter_at(settings: CommonSettings, where: SourceCoordinates) -> FoundLetter
     if topic in holders:
         raise NoSuchLetterError(f"no dead letter of {where}: not in {' or '.join(holders[topic])}")
     raise NoSuchLetterError(
-        f"topic {where.topic}: expected one of {', '.join([*holders, *Filter().topics()])}, with or without prefix"
+        f"topic {where.topic}: expected one of {', '.join([*holders, *Filter().topics()])}, with or without prefix, or "
+        f"{INGEST}/SOURCE"
     )
+
+
+def _of_source(settings: CommonSettings, where: SourceCoordinates) -> FoundLetter:
+    """A source has one partition, and its dead letters lie in any of the topic's."""
+    for found in find_letters(settings, Filter(stage=INGEST)):
+        if found.letter is not None and found.letter.source == where:
+            return found
+    raise NoSuchLetterError(f"no dead letter of {where}: not in {INGEST}.failed")
 
 
 def _one_partition(settings: CommonSettings, partition: Partition, offset: int) -> Iterator[ConsumedRecord]:

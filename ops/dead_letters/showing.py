@@ -15,7 +15,9 @@ from schemas.record import Record
 from schemas.scores import Bounds, Score
 from schemas.trail import Candidate, TrailStep
 
-MAX_HEADER_CHARS = 300
+MAX_BYTES_CHARS = 300
+"""How much of a header, a key, or an input that is no record is shown."""
+
 INDENT = "  "
 
 
@@ -56,6 +58,8 @@ def show(found: FoundLetter) -> Iterator[str]:
         yield from _record(found.record())
     except InvalidRecord as error:
         yield f"the input is no record: {escape(error.detail)}"
+        if found.raw.value:
+            yield f"{INDENT}{_bytes(found.raw.value)}"
 
 
 def save_images(found: FoundLetter, blobs: Blobs) -> Iterator[tuple[str, bytes]]:
@@ -141,5 +145,5 @@ def _bytes(value: bytes | None) -> str:
         text = value.decode()
     except UnicodeDecodeError:
         text = repr(value)
-    cut = f" ... ({len(text)} characters)" if len(text) > MAX_HEADER_CHARS else ""
-    return escape(text[:MAX_HEADER_CHARS]) + cut
+    cut = f" ... ({len(text)} characters)" if len(text) > MAX_BYTES_CHARS else ""
+    return escape(text[:MAX_BYTES_CHARS]) + cut

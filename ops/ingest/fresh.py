@@ -64,4 +64,4 @@ class FreshItems:
         if isinstance(item, BadItem) or item.given_id is None or given.add(item.given_id):
             return item
         detail = f"the id {item.given_id!r} was given before in this source, expected one id per caption"
-        return BadItem(item.position, item.original, ItemReason.DUPLICATE_ID, detail)
+        return BadItem(item.position, item.original, ItemReason.DUPLICATE_ID, detail, item.given_id)

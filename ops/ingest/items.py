@@ -49,12 +49,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class BadItem:
-    """An item that is no caption: what was found, and what was expected."""
+    """An item that is no caption: what was found, and what was expected. `given_id` is its id where that is one."""
 
     position: int
     original: bytes
     reason: ItemReason
     detail: str
+    given_id: str | None = None
 
 
 AnyItem = Item | BadItem
@@ -79,7 +80,7 @@ def item_of(position: int, original: bytes, caption: object, given_id: object = 
     try:
         return Item(position, original, _caption_of(caption, field), _id_of(given_id))
     except _BadValueError as error:
-        return BadItem(position, original, error.reason, error.detail)
+        return BadItem(position, original, error.reason, error.detail, _usable_id(given_id))
 
 
 def _caption_of(value: object, field: str) -> str:
@@ -116,6 +117,13 @@ def _id_of(value: object) -> str | None:
         )
     _check_encodable(given, "the id")
     return given
+
+
+def _usable_id(value: object) -> str | None:
+    try:
+        return _id_of(value)
+    except _BadValueError:
+        return None
 
 
 def _check_encodable(text: str, field: str) -> None:

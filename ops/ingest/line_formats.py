@@ -3,9 +3,13 @@
 import codecs
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TypeVar
 
 from ops.ingest.items import AnyItem, BadItem, Blank, ItemReason, item_of
 from ops.ingest.lines import Line
+
+FoundT = TypeVar("FoundT", AnyItem, AnyItem | Blank)
 
 
 def text_items(lines: Iterable[Line | None], start: int = 0) -> Iterator[AnyItem | Blank | None]:
@@ -14,7 +18,7 @@ def text_items(lines: Iterable[Line | None], start: int = 0) -> Iterator[AnyItem
         if line is None:
             yield None
         elif position >= start:
-            yield _readable(position, line) or _text_item(position, line.data)
+            yield _with_line(_readable(position, line) or _text_item(position, line.data))
 
 
 def json_line_items(
@@ -25,7 +29,12 @@ def json_line_items(
         if line is None:
             yield None
         elif position >= start:
-            yield _readable(position, line) or _json_item(position, line.data, caption_field, id_field)
+            yield _with_line(_readable(position, line) or _json_item(position, line.data, caption_field, id_field))
+
+
+def _with_line(item: FoundT) -> FoundT:
+    """A bad item says its line as editors count them, from 1."""
+    return replace(item, detail=f"line {item.position + 1}: {item.detail}") if isinstance(item, BadItem) else item
 
 
 def _numbered(lines: Iterable[Line | None]) -> Iterator[tuple[int, Line | None]]:

@@ -61,7 +61,7 @@ class MessageWriter:
         )
         return Message(
             topic=self._names.topic(FAILED),
-            key=caption_id(self._run.id, item.position, None).encode(),
+            key=caption_id(self._run.id, item.position, item.given_id).encode(),
             value=item.original,
             headers=letter.headers(),
         )

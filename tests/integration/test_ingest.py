@@ -17,6 +17,7 @@ from common.kafka import ConsumedRecord, Message, TransactionalProducer, read_to
 from common.runtime.errors import ConfigurationError
 from common.runtime.exits import FencedError
 from common.runtime.faults import Step
+from ops.cli.main import main
 from ops.ingest.ingest import Ingest, IngestResult, SourceProgress, ingest_files
 from ops.ingest.progress import ingested_captions
 from ops.ingest.readers import WrongFileError
@@ -311,6 +312,24 @@ class TestCommand:
             file.write("a cat\n")
         assert command(stream, str(path), "--source", "paragraphs").returncode == 0
         assert [caption.id for caption in captions(stream)] == ["paragraphs:#1", "paragraphs:#3"]
+
+    def test_what_was_refused_is_shown_where_the_list_says_that_it_lies(
+        self, stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name, value in stream.environ.items():
+            monkeypatch.setenv(name, value)
+        path = tmp_path / "captions.jsonl"
+        path.write_text('{"caption": "a dog"}\n{"id": "a6", "caption": 5}\n{"id": "a7"}\n')
+        assert main(["ingest", str(path), "--source", "s2"]) == 1
+        capsys.readouterr()
+        assert main(["dead-letters", "list", "--caption", "s2:a6"]) == 0
+        listed = capsys.readouterr().out
+        assert "  ingest/s2/0/1  s2:a6  ingest invalid no_caption: line 2: field `caption`: found int, " in listed
+        for asked in (["ingest/s2/0/1"], ["--caption", "s2:a6"]):
+            assert main(["dead-letters", "show", *asked]) == 0
+            assert capsys.readouterr().out.endswith('\n  {"id": "a6", "caption": 5}\n')
+        assert main(["dead-letters", "show", "ingest/s2/0/0"]) == 1
+        assert "no dead letter of ingest/s2/0/0: not in ingest.failed" in capsys.readouterr().err
 
     def test_a_wrong_file_is_one_line(self, stream: Stream, tmp_path: Path) -> None:
         done = command(stream, str(tmp_path / "absent.txt"))

@@ -8,7 +8,7 @@ from schemas.edits import Edit
 from schemas.invalid import InvalidRecord
 from schemas.scores import Bounds
 from schemas.trail import Candidate, ModelId, TrailStep
-from tests.ops.dead_letters.letters import CAPTION, POISON, REJECTED, SCHEMA, raw
+from tests.ops.dead_letters.letters import CAPTION, INVALID, POISON, REJECTED, SCHEMA, raw
 
 
 def test_a_rejection_shows_its_scores_against_their_bounds() -> None:
@@ -68,7 +68,15 @@ def test_junk_is_shown_as_junk() -> None:
     )
     assert "unreadable: no `dlq.source` header" in text
     assert "2 bytes of value, key none" in text
-    assert "the input is no record: no `schema` header" in text
+    assert "the input is no record: no `schema` header, expected captions/1\n  b'\\xc1\\xff'" in text
+
+
+def test_what_ingest_refused_is_shown_as_it_was_and_cut_for_a_terminal() -> None:
+    line = b'{"id": "a6", "caption": \x1b[2J' + b"x" * 1_000
+    lines = list(show(found_letter("ingest.failed", raw("p.ingest.failed", INVALID, value=line))))
+    assert lines[-1].startswith('  {"id": "a6", "caption": \\x1b[2Jxxx')
+    assert lines[-1].endswith("xxx ... (1028 characters)")
+    assert len(lines[-1]) < 400
 
 
 def test_pictures_of_an_input_that_is_no_record_can_not_be_saved() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ops.ingest.batches import MAX_BATCH_BYTES, batches
 from ops.ingest.fresh import FreshItems
-from ops.ingest.items import AnyItem, BadItem, Blank, Item, ItemReason
+from ops.ingest.items import AnyItem, BadItem, Blank, Item, ItemReason, item_of
 from ops.ingest.messages import MessageWriter, root_traceparent
 from ops.ingest.progress import ProgressLog, Run
 from ops.ingest.readers import Format, Reading, StandardInputReader, WrongFileError
@@ -55,7 +55,7 @@ class TestFreshItems:
         repeated = fresh[2]
         assert fresh[:2] == [item(0, "a"), item(1, "b")]
         assert isinstance(repeated, BadItem)
-        assert repeated.reason is ItemReason.DUPLICATE_ID
+        assert (repeated.reason, repeated.given_id) == (ItemReason.DUPLICATE_ID, "a")
 
     def test_an_id_given_before_a_restart_is_known(self) -> None:
         reader = ListReader([item(0, "a"), item(1, "b"), item(2, "a")], gives_ids=True)
@@ -305,3 +305,11 @@ class TestMessages:
             "the line is not UTF-8",
         )
         assert str(letter.source) == "ingest/text-0a+2/0/3"
+        assert message.key == b"text-0a+2:#3"
+
+    def test_a_dead_letter_is_found_by_the_id_that_the_item_has(self) -> None:
+        refused = item_of(3, b"{}", None, 6, field="field `caption`")
+        assert self.writer.message(refused).key == b"text-0a+2:6"
+        assert isinstance(refused, BadItem)
+        nameless = item_of(3, b"{}", None, "#6", field="field `caption`")
+        assert self.writer.message(nameless).key == b"text-0a+2:#3"

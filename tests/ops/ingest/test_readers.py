@@ -169,6 +169,9 @@ def test_the_reasons_of_bad_lines(tmp_path: Path) -> None:
         ItemReason.LINE_TOO_LONG,
         None,
     ]
+    details = [item.detail for item in items if isinstance(item, BadItem)]
+    assert details[0].startswith("line 2: the line is not UTF-8")
+    assert "line 6: field `caption`: found int, expected text" in details
     first, last = items[0], items[-1]
     assert isinstance(first, Item)
     assert isinstance(last, Item)
