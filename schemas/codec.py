@@ -1,5 +1,6 @@
 """Records to bytes and back: msgpack, with the schema named in a header. Bytes from a topic are untrusted."""
 
+from reprlib import Repr
 from typing import Any, TypeVar
 
 import msgpack
@@ -16,7 +17,14 @@ MAX_STRING_BYTES = 256 * 1024
 MAX_ARRAY_LENGTH = 16_384
 MAX_MAP_LENGTH = 4_096
 
+MAX_FOUND_CHARS = 80
+"""How much is said of a value that is not what it should be."""
+
 RecordT = TypeVar("RecordT", bound=Record)
+
+# Python's own `repr` follows lists in lists until its stack is used up.
+_brief = Repr()
+_brief.maxstring = _brief.maxother = MAX_FOUND_CHARS
 
 
 def encode(record: Record) -> bytes:
@@ -94,6 +102,8 @@ def _unpack(value: bytes) -> Any:
             max_map_len=MAX_MAP_LENGTH,
             max_ext_len=0,
         )
+    except MemoryError:
+        raise
     except Exception as error:  # msgpack raises a dozen unrelated types on broken input
         raise InvalidRecord(
             InvalidReason.UNDECODABLE, f"{len(value)} bytes are not msgpack: {type(error).__name__} {error}"[:300]
@@ -107,6 +117,8 @@ def _upcast(kind: type[Record], version: int, fields: Fields) -> Fields:
         raise InvalidRecord(
             InvalidReason.SCHEMA_BROKEN, f"{kind.topic}/{version} lacks {error}, can not become {kind.schema_name()}"
         ) from error
+    except MemoryError:
+        raise
     except Exception as error:  # it takes fields for what they should be, and nobody has looked at them yet
         raise InvalidRecord(
             InvalidReason.SCHEMA_BROKEN,
@@ -117,6 +129,6 @@ def _upcast(kind: type[Record], version: int, fields: Fields) -> Fields:
 def _first_problem(kind: type[Record], error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in problem["loc"])[:80] or "record"
-    found = repr(problem["input"])[:80]
+    found = _brief.repr(problem["input"])[:MAX_FOUND_CHARS]
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{kind.schema_name()}: {where}: {problem['msg']}, found {found}{others}"

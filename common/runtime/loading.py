@@ -5,15 +5,20 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from common.blobs import Blobs
-from common.runtime.flight import Fetched, Loaded
-from common.runtime.retry import Retry
+from common.runtime.errors import ConfigurationError
+from common.runtime.execution import error_info
+from common.runtime.flight import Failed, Fetched, Loaded
+from common.runtime.retry import NotWantedError, Retry
 from common.runtime.stage import Picture, Task
 from schemas import codec, headers
+from schemas.dead_letters import DeadLetterKind, PoisonReason
 from schemas.images import ImageRef
 from schemas.invalid import InvalidRecord
 from schemas.record import Record
 
 LOCKS = 64
+
+_NOT_THE_RECORDS_FAULT = (NotWantedError, ConfigurationError, MemoryError)
 
 
 class SharedPictures:
@@ -45,7 +50,11 @@ class Loader:
         self._retry = retry
 
     def load(self, fetched: Fetched, wanted: Callable[[], bool]) -> Loaded:
-        """Raises NotWantedError when the store is unreachable and the record's partition goes elsewhere."""
+        """Whatever else goes wrong than what is raised is the record's, so that none can keep the worker from going on.
+
+        Raises NotWantedError when the store is unreachable and the record's partition goes elsewhere, ConfigurationError
+        when it refuses us, and MemoryError.
+        """
         record = fetched.record
         try:
             decoded = codec.decode(self._kind, record.value, headers.text_header(record.headers, headers.SCHEMA))
@@ -55,4 +64,8 @@ class Loader:
             }
         except InvalidRecord as invalid:
             return Loaded(fetched, invalid)
+        except _NOT_THE_RECORDS_FAULT:
+            raise
+        except Exception as error:
+            return Loaded(fetched, Failed(DeadLetterKind.POISON, PoisonReason.EXCEPTION, error=error_info(error)))
         return Loaded(fetched, Task(decoded, pictures))

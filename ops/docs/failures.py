@@ -56,9 +56,10 @@ RECORDS: Sequence[Failure] = (
         Signs(metric="imgdiff_failures_total", kind=DeadLetterKind.INVALID, reasons=tuple(InvalidReason)),
     ),
     Failure(
-        "The stage raises an error on some record, as where a model endpoint refuses it or answers with no reply to it",
+        "The stage raises an error on some record, as where a model endpoint refuses it or answers with no reply to it; or "
+        "something that nobody foresaw goes wrong where a record is decoded",
         "The batch is split until the culprit is alone; after `runtime.max_attempts` it goes to `<worker>.failed` with the "
-        "traceback. Its neighbours go on.",
+        "traceback. What can not be decoded goes there at once. Its neighbours go on.",
         "Read the traceback: a fault of the program or of a model. Send again with a version that is mended.",
         Signs(
             log="splitting the batch",

@@ -8,11 +8,21 @@ import pytest
 from PIL import Image
 
 from common.blobs import Blobs
-from common.runtime.loading import SharedPictures
+from common.health import Health
+from common.kafka import ConsumedRecord, Partition
+from common.metrics import WorkerMetrics
+from common.runtime.errors import ConfigurationError
+from common.runtime.flight import Failed, Fetched, Loaded
+from common.runtime.loading import Loader, SharedPictures
+from common.runtime.retry import Retry
 from common.runtime.stage import Picture
-from common.settings import BlobSettings
+from common.settings import BlobSettings, RuntimeSettings
+from schemas import codec, headers
+from schemas.dead_letters import DeadLetterKind, PoisonReason
 from schemas.images import ImageRef
 from schemas.invalid import InvalidReason, InvalidRecord
+from schemas.pairs import Pair
+from tests.schemas.samples import PAIR
 
 
 class CountingBlobs(Blobs):
@@ -62,3 +72,38 @@ def test_who_gives_another_size_for_the_same_picture_does_not_get_it(blobs: Coun
         pictures.get(reference.model_copy(update={"width": 9}))
     assert raised.value.reason is InvalidReason.IMAGE_CORRUPT
     assert held.image.size == (8, 8)
+
+
+class FailingBlobs(Blobs):
+    """Reads no picture: it raises what it is given, so often as it is given, and then has one."""
+
+    def __init__(self, folder: Path, *errors: Exception) -> None:
+        super().__init__(BlobSettings(url=str(folder)))
+        self._errors = list(errors)
+
+    def picture(self, ref: ImageRef, *, decode: bool = True) -> Picture:
+        if self._errors:
+            raise self._errors.pop(0)
+        return Picture(b"")
+
+
+def loaded(blobs: Blobs) -> Loaded:
+    settings = RuntimeSettings(retry_first_s=0.01)
+    retry = Retry(settings, Health(), WorkerMetrics("boxes", "0", "test"))
+    loader = Loader(Pair, blobs, retry, decode_images=True)
+    schema = ((headers.SCHEMA, Pair.schema_name().encode()),)
+    record = ConsumedRecord(Partition("pairs", 0), 7, None, codec.encode(PAIR), schema, 0.0)
+    return loader.load(Fetched(record, 1), lambda: True)
+
+
+def test_whatever_goes_wrong_in_loading_is_the_records_own(tmp_path: Path) -> None:
+    content = loaded(FailingBlobs(tmp_path, RecursionError("too deep"))).content
+    assert isinstance(content, Failed)
+    assert (content.kind, content.reason) == (DeadLetterKind.POISON, PoisonReason.EXCEPTION)
+    assert content.error is not None
+    assert content.error.message == "too deep"
+
+
+def test_a_store_that_refuses_us_is_no_fault_of_a_record(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        loaded(FailingBlobs(tmp_path, ConfigurationError("setting `blobs.url`: refused")))

@@ -79,6 +79,23 @@ def test_what_is_said_of_a_record_is_short() -> None:
     assert len(raised.value.detail) < 300
 
 
+@pytest.mark.parametrize("depth", [400, 1_000, 1_022])
+def test_a_field_of_lists_in_lists_is_refused_however_deep(depth: int) -> None:
+    """msgpack follows 1,024 of them, Python's `repr` fewer."""
+    fields = msgpack.unpackb(codec.encode(EDIT)) | {"caption": "deep"}
+    value = msgpack.packb(fields).replace(msgpack.packb("deep"), b"\x91" * depth + b"\xc0")
+    assert reason(Edit, value, "edits/1") is InvalidReason.SCHEMA_BROKEN
+
+
+def test_no_record_is_refused_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(msgpack, "unpackb", full)
+    with pytest.raises(MemoryError):
+        codec.decode(Edit, codec.encode(EDIT), "edits/1")
+
+
 @given(value=st.binary(max_size=2_000), schema=st.none() | st.text(max_size=20) | st.just("edits/1"))
 def test_no_bytes_do_anything_else_than_be_refused(value: bytes, schema: str | None) -> None:
     with pytest.raises(InvalidRecord):
