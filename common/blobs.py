@@ -22,7 +22,7 @@ from pathlib import PurePosixPath
 from PIL import Image
 
 from common.runtime.errors import ConfigurationError, TransientError
-from common.runtime.stage import Picture
+from common.runtime.stage import FORMATS, Picture
 from common.settings import BlobSettings
 from common.storage import Storage
 from schemas.images import ImageRef
@@ -39,9 +39,6 @@ to leave everything alone that is not much older."""
 
 SWEEP_LEASE_S = 900.0
 """How long after its last sign of life a sweep counts as at work. It has to give another in time, or to delete no more."""
-
-FORMATS = ("PNG", "JPEG", "WEBP")
-"""What a stored picture may be. Pillow's other decoders are never run on bytes from the store."""
 
 PNG_COMPRESSION = 1
 """zlib level. On noisy pictures the default of 6 saves less than a fifth of the bytes for up to four times the time."""

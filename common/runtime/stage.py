@@ -20,6 +20,9 @@ from schemas.trail import Candidate, ModelId
 InT = TypeVar("InT", bound=Record)
 OutT = TypeVar("OutT", bound=Record)
 
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""What a stored picture may be. Pillow's other decoders are never run on bytes from the store."""
+
 
 class Picture:
     """A stored picture as its encoded bytes, decoded once when its pixels are first asked for."""
@@ -29,8 +32,8 @@ class Picture:
 
     @cached_property
     def image(self) -> Image.Image:
-        """The pixels, RGB."""
-        with Image.open(BytesIO(self.data)) as opened:
+        """The pixels, RGB. Raises what Pillow raises on bytes that are none of FORMATS."""
+        with Image.open(BytesIO(self.data), formats=FORMATS) as opened:
             return opened.convert("RGB")
 
 

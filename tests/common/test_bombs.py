@@ -106,6 +106,13 @@ def test_no_other_decoder_runs_on_bytes_from_outside(blobs: Blobs, kind: str) ->
     assert refusal(blobs, data, 16, 16) is InvalidReason.IMAGE_UNREADABLE
 
 
+def test_a_picture_that_two_decoders_take_for_theirs_goes_to_one_of_ours(blobs: Blobs) -> None:
+    """Pillow asks that of Photo CDs, which looks 2,048 bytes further on, before that of WebP."""
+    data = encoded("WEBP", (16, 16)).ljust(2_048, b"\0") + b"PCD_" + bytes(400_000)
+    picture = blobs.picture(ImageRef(sha256=blobs.put(data), width=16, height=16, byte_size=len(data)))
+    assert picture.image.size == (16, 16)
+
+
 def test_a_picture_that_ends_too_early_is_unreadable(blobs: Blobs) -> None:
     for kind in ("PNG", "JPEG", "WEBP"):
         buffer = io.BytesIO()
