@@ -3,10 +3,11 @@
     <blobs.url>/crash-marks/<group>/<partition>.<term>.<owner>
 
 A mark names the offsets of one partition that are in the stage now. It is written before a batch enters the stage, and
-never deleted after one: what the group has committed since makes it void. An orderly exit deletes it, a revoke takes the
-offsets out of it. So whoever is given a partition and finds offsets in its mark that are not committed knows that its
-predecessor died over them, and *suspects* them: until they are committed this process has one record at a time, in all its
-threads together. Which of them kills is then seen, and one that does so twice is dead-lettered without being run.
+never deleted after one: what the group has committed since makes it void. An orderly exit or revoke takes the offsets out
+of it; what else is known of records that are not committed stays. So whoever is given a partition and finds offsets in its
+mark that are not committed knows that its predecessor died over them, and *suspects* them: until they are committed this
+process has one record at a time, in all its threads together. Which of them kills is then seen, and one that does so twice
+is dead-lettered without being run.
 
 There is one mark per partition, and not per process, because partitions move and the next owner has to find it. Nobody
 writes over another's mark: the names are different, and of several the one with the highest term counts, which every owner
@@ -19,8 +20,7 @@ be read counts as none. In doubt nothing is held against a record: it takes anot
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotInTimeError
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -229,34 +229,27 @@ class CrashMarks:
     def keep(self, partitions: Collection[Partition]) -> None:
         """Take back the marks of all other partitions, in the background: they go elsewhere in good order."""
         for partition in [partition for partition in self._held if partition not in partitions]:
-            self._background.submit(self._withdraw, self._held.pop(partition))
+            self._background.submit(self._take_back, [self._held.pop(partition)])
 
-    def clear(self, timeout_s: float) -> None:
-        """Delete all marks of this process, which ends in good order."""
+    def clear(self, committed: Mapping[Partition, int], timeout_s: float) -> None:
+        """Take back all marks of this process, which ends in good order. What earlier crashes have shown of records that
+        are not `committed` stays."""
+        self.suspected(committed)
         held = list(self._held.values())
         self._held.clear()
-        try:
-            self._background.submit(self._delete_all, held).result(timeout_s)
-        except (TransientError, NotInTimeError) as error:
-            log.warning("crash marks stay, others will work carefully on what they name: %s", error or "no answer")
+        if wait([self._background.submit(self._take_back, held)], timeout_s).not_done:
+            log.warning("crash marks stay, others will work carefully on what they name: no answer")
 
-    def _withdraw(self, held: _Held) -> None:
+    def _take_back(self, marks: Sequence[_Held]) -> None:
         with self._writing:
-            if not held.written:
-                return
             try:
-                if held.history.suspects is not None:
-                    self._write(held, held.history)
-                else:
-                    self._delete(held.name)
+                for held in marks:
+                    if held.written and held.history.suspects is not None:
+                        self._write(held, held.history)
+                    elif held.written:
+                        self._delete(held.name)
             except TransientError as error:
-                log.warning("crash mark %s could not be taken back: %s", held.name, error)
-
-    def _delete_all(self, marks: Sequence[_Held]) -> None:
-        with self._writing:
-            for held in marks:
-                if held.written:
-                    self._delete(held.name)
+                log.warning("crash marks stay, others will work carefully on what they name: %s", error)
 
     def _read(self, name: _Name) -> Mark:
         try:

@@ -181,7 +181,7 @@ class Worker:
             for thread in threads:
                 thread.start()
             self._supervise(shared, committer)
-            return self._end(threads, intake, committer, marks)
+            return self._end(threads, intake, committer, shared)
 
     def _load(self, retry: Retry) -> Stage[Any, Any]:
         """The stage with its models. Raises NotWantedError at once when the worker is told to stop.
@@ -270,9 +270,7 @@ class Worker:
             self._failed.set()
             self._stop.set()
 
-    def _end(
-        self, threads: list[threading.Thread], intake: Intake, committer: Committer, marks: CrashMarks
-    ) -> ExitCode:
+    def _end(self, threads: list[threading.Thread], intake: Intake, committer: Committer, shared: Shared) -> ExitCode:
         self._stop.set()
         self._drained.set()
         intake.close()
@@ -280,11 +278,11 @@ class Worker:
             # The others may be anywhere; the next start asks the group for the truth.
             code = _report(self._failure.thread, self._failure.error)
             if not self._failure.killed_by_its_batch:
-                marks.clear(JOIN_TIMEOUT_S)
+                shared.marks.clear(shared.assignment.committed_offsets(), JOIN_TIMEOUT_S)
             return code
         for thread in threads:
             thread.join(JOIN_TIMEOUT_S)
-        marks.clear(JOIN_TIMEOUT_S)
+        shared.marks.clear(shared.assignment.committed_offsets(), JOIN_TIMEOUT_S)
         committer.close()
         self._leave_group()
         log.info("stopped")

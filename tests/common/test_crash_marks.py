@@ -125,8 +125,27 @@ def test_an_orderly_exit_is_held_against_nobody(url: str) -> None:
     for _ in range(3):
         marks = owner(url)
         marks.enter(batch(5))
-        marks.clear(10)
+        marks.clear({}, 10)
     assert not suspected(owner(url), 0)
+
+
+def test_an_orderly_exit_leaves_what_is_known_of_others_crashes(url: str) -> None:
+    owner(url).enter(batch(5))
+    for _ in range(3):
+        leaving = owner(url)
+        leaving.enter(batch(5))
+        leaving.clear({FIRST: 5}, 10)
+    marks = owner(url)
+    assert suspected(marks, 5)
+    assert marks.condemned(record(5)) is None
+    marks.enter(batch(5))
+    assert owner(url).condemned(record(5)) is not None
+
+
+def test_an_orderly_exit_leaves_nothing_once_the_suspects_are_committed(tmp_path: Path) -> None:
+    owner(str(tmp_path)).enter(batch(5))
+    owner(str(tmp_path)).clear({FIRST: 6}, 10)
+    assert list((tmp_path / "crash-marks" / GROUP).iterdir()) == []
 
 
 def test_an_orderly_revoke_is_held_against_nobody_and_hands_over_what_is_known(url: str) -> None:
@@ -134,7 +153,7 @@ def test_an_orderly_revoke_is_held_against_nobody_and_hands_over_what_is_known(u
     leaving = owner(url)
     leaving.enter(batch(5))
     leaving.keep([])
-    leaving.clear(10)  # waits for what goes on in the background
+    leaving.clear({}, 10)  # waits for what goes on in the background
     marks = owner(url)
     assert suspected(marks, 0)
     assert marks.condemned(record(5)) is None
