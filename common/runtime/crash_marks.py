@@ -1,13 +1,17 @@
-"""Crash marks: what was in the stage when a process died, so that a record which kills its worker is found.
+"""Crash marks: what was at work when a process died, so that a record which kills its worker is found.
 
     <blobs.url>/crash-marks/<group>/<partition>.<term>.<owner>
 
-A mark names the offsets of one partition that are in the stage now. It is written before a batch enters the stage, and
-never deleted after one: what the group has committed since makes it void. An orderly exit or revoke takes the offsets out
-of it; what else is known of records that are not committed stays. So whoever is given a partition and finds offsets in its
-mark that are not committed knows that its predecessor died over them, and *suspects* them: until they are committed this
-process has one record at a time, in all its threads together. Which of them kills is then seen, and one that does so twice
-is dead-lettered without being run.
+A mark names the offsets of one partition that are at work: what the prefetch decodes, what waits behind it, what is in the
+stage, stored or committed. It is written before a record is loaded, for all that has been fetched by then, so that records
+on their way to the stage need no other; and never deleted after them: what the group has committed since makes it void. An
+orderly exit or revoke takes the offsets out of it; what else is known of records that are not committed stays. So whoever
+is given a partition and finds offsets in its mark that are not committed knows that its predecessor died over them, and
+*suspects* them: until they are committed this process has one record at a time, in all its threads together. Which of them
+kills is then seen, and one that does so twice is dead-lettered without being run.
+
+Those suspected are more than died: all that their process had fetched and not committed. None of them is held against but
+what was alone.
 
 There is one mark per partition, and not per process, because partitions move and the next owner has to find it. Nobody
 writes over another's mark: the names are different, and of several the one with the highest term counts, which every owner
@@ -45,7 +49,7 @@ LONE_CRASHES = 2
 
 MAX_MARK_BYTES = 64 * 1024
 WRITERS = 8
-"""Marks of one batch that are written at once where each is a request to an object store."""
+"""Marks that are written at once where each is a request to an object store."""
 
 
 class OffsetRange(Frozen):
@@ -60,19 +64,22 @@ class OffsetRange(Frozen):
             return self
         return OffsetRange(first=min(self.first, other.first), last=max(self.last, other.last))
 
+    def covers(self, other: "OffsetRange") -> bool:
+        return self.first <= other.first and other.last <= self.last
+
 
 class Mark(Frozen):
-    """What is known of one partition: the offsets in the stage, and what earlier crashes have shown."""
+    """What is known of one partition: the offsets at work, and what earlier crashes have shown."""
 
     at_work: OffsetRange | None = None
     alone: bool = False
-    """Whether the one record at work is the only one in the stage, of any partition."""
+    """Whether the one record at work is the only one in the process, of any partition."""
     suspects: OffsetRange | None = None
     lone_crashes: dict[int, int] = {}
     """By offset, how often its process died while it was alone in it."""
 
     def at_work_on(self, offsets: OffsetRange, alone: bool) -> "Mark":
-        """This history, with these offsets in the stage."""
+        """This history, with these offsets at work."""
         return self.model_copy(update={"at_work": offsets, "alone": alone})
 
     def after_crash(self) -> "Mark":
@@ -121,7 +128,26 @@ class _Held:
     name: _Name
     history: Mark
     """With nothing at work."""
-    written: bool = False
+    committed: int
+    """The offset that is committed, as far as is known here."""
+    last: int = -1
+    """The last offset that was fetched."""
+    written: Mark | None = None
+
+    @property
+    def begun(self) -> OffsetRange | None:
+        """What is fetched and not committed."""
+        return OffsetRange(first=self.committed, last=self.last) if self.committed <= self.last else None
+
+    @property
+    def lone(self) -> bool:
+        """Whether its mark says of a record that it is the only one at work."""
+        mark = self.written
+        return mark is not None and mark.alone and mark.at_work is not None and mark.at_work.first >= self.committed
+
+    def marked(self, offsets: OffsetRange) -> bool:
+        """Whether its mark says of these that they are at work."""
+        return self.written is not None and self.written.at_work is not None and self.written.at_work.covers(offsets)
 
 
 class CrashMarks:
@@ -133,7 +159,11 @@ class CrashMarks:
         self._folder = f"{FOLDER}/{group}"
         self._owner = uuid4().hex[:12]
         self._held: dict[Partition, _Held] = {}
-        # Marks are written by the stage thread and taken back by another: never both at once.
+        self._loading: dict[int, Sequence[Fetched]] = {}
+        """By thread of the prefetch."""
+        self._entered: Sequence[Fetched] = ()
+        """What the stage was given last. It may be stored and committed by now."""
+        # Several threads write marks, another takes them back. Who waits for a write finds its own records in it, too.
         self._writing = threading.Lock()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="marks")
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="mark-writer")
@@ -152,7 +182,7 @@ class CrashMarks:
             names = filter(None, map(_Name.parse, self._storage.names(self._folder)))
             found = sorted(name for name in names if name.partition == partition.index)
         if not found:
-            self._held.setdefault(partition, _Held(_Name(partition.index, 1, self._owner), Mark()))
+            self._held.setdefault(partition, _Held(_Name(partition.index, 1, self._owner), Mark(), committed))
             return
         latest = found[-1]
         held = self._held.get(partition)
@@ -171,7 +201,7 @@ class CrashMarks:
             mark = mark.within(committed, log_end())
         elif mark.suspects is not None:
             mark = Mark()
-        held = _Held(_Name(partition.index, latest.term + 1, self._owner), mark)
+        held = _Held(_Name(partition.index, latest.term + 1, self._owner), mark, committed)
         if mark.suspects is not None:
             log.warning(
                 "%s/%d: a worker died over offsets %d to %d: until they are done this process works on one record at a time",
@@ -189,7 +219,10 @@ class CrashMarks:
         found = set()
         for partition, offset in committed.items():
             held = self._held.get(partition)
-            if held is None or held.history.suspects is None:
+            if held is None:
+                continue
+            held.committed = offset
+            if held.history.suspects is None:
                 continue
             if held.history.suspects.last < offset:
                 log.info("%s/%d: all suspects are done", partition.topic, partition.index)
@@ -209,22 +242,71 @@ class CrashMarks:
         log.error("%s/%d/%d: %s", fetched.partition.topic, fetched.partition.index, fetched.record.offset, detail)
         return Failed(DeadLetterKind.POISON, PoisonReason.CRASH, detail)
 
+    def fetched(self, records: Sequence[Fetched]) -> None:
+        """These records of one partition are about to be loaded, part by part: the next mark names them all."""
+        if (held := self._held.get(records[0].partition)) is not None:
+            held.last = max(held.last, records[-1].record.offset)
+
+    def begin(self, chunk: Sequence[Fetched]) -> None:
+        """Mark these records, which the calling thread is about to load. Raises TransientError."""
+        self._loading[threading.get_ident()] = chunk
+        self._mark(chunk)
+
+    def loaded(self) -> None:
+        """The calling thread has loaded what it began with."""
+        self._loading.pop(threading.get_ident(), None)
+
     def enter(self, batch: Sequence[Fetched]) -> None:
         """Mark these records, which are about to enter the stage together. Raises TransientError."""
-        at_work: dict[Partition, list[int]] = {}
-        for fetched in batch:
-            at_work.setdefault(fetched.partition, []).append(fetched.record.offset)
+        self._entered = batch
+        self._mark(batch)
+
+    def alone(self) -> bool:
+        """Whether there is one record at work. What waits between prefetch and stage is not."""
+        lone = None
+        for part in (*list(self._loading.values()), self._entered):
+            for fetched in part:
+                held = self._held.get(fetched.partition)
+                if held is not None and fetched.record.offset < held.committed:
+                    continue
+                place = (fetched.partition, fetched.record.offset)
+                if lone is not None and place != lone:
+                    return False
+                lone = place
+        return lone is not None
+
+    def _mark(self, records: Sequence[Fetched]) -> None:
         with self._writing:
-            marks = [
-                (held, held.history.at_work_on(OffsetRange(first=min(offsets), last=max(offsets)), len(batch) == 1))
-                for partition, offsets in at_work.items()
-                if (held := self._held.get(partition)) is not None  # else it goes elsewhere, and nobody waits for it
-            ]
-            if self._storage.local or len(marks) < 2:
-                for held, mark in marks:
+            due = self._due(records)
+            if self._storage.local or len(due) < 2:
+                for held, mark in due:
                     self._write(held, mark)
             else:
-                list(self._writers.map(lambda pair: self._write(*pair), marks))
+                writes = [self._writers.submit(self._write, held, mark) for held, mark in due]
+                wait(writes)
+                for write in writes:
+                    write.result()
+
+    def _due(self, records: Sequence[Fetched]) -> list[tuple[_Held, Mark]]:
+        """The marks that lack something that is at work, and those that call a record the only one that is so no longer."""
+        given: dict[Partition, list[int]] = {}
+        for fetched in records:
+            given.setdefault(fetched.partition, []).append(fetched.record.offset)
+        alone = self.alone()
+        due = []
+        for partition, held in list(self._held.items()):  # what is not in it goes elsewhere, and nobody waits for it
+            offsets = given.get(partition)
+            if offsets is not None:
+                held.last = max(held.last, *offsets)
+            if alone and offsets is not None:
+                exact = OffsetRange(first=offsets[0], last=offsets[0])
+                mark = held.history.at_work_on(exact, True)
+                # One that is marked among others is marked well enough while nothing is suspected.
+                if mark != held.written and (self.isolating or not held.marked(exact)):
+                    due.append((held, mark))
+            elif (begun := held.begun) is not None and (held.lone or not held.marked(begun)):
+                due.append((held, held.history.at_work_on(begun, False)))
+        return due
 
     def keep(self, partitions: Collection[Partition]) -> None:
         """Take back the marks of all other partitions, in the background: they go elsewhere in good order."""
@@ -244,9 +326,9 @@ class CrashMarks:
         with self._writing:
             try:
                 for held in marks:
-                    if held.written and held.history.suspects is not None:
+                    if held.written is not None and held.history.suspects is not None:
                         self._write(held, held.history)
-                    elif held.written:
+                    elif held.written is not None:
                         self._delete(held.name)
             except TransientError as error:
                 log.warning("crash marks stay, others will work carefully on what they name: %s", error)
@@ -264,7 +346,7 @@ class CrashMarks:
             self._storage.write_lightly(
                 f"{self._folder}/{held.name}", mark.model_dump_json(exclude_defaults=True).encode()
             )
-        held.written = True
+        held.written = mark
 
     def _delete(self, name: _Name) -> None:
         with self._translated():

@@ -3,15 +3,18 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from common.metrics import WorkPhase
-from common.runtime.flight import Fetched, Loaded
+from common.runtime.execution import error_info
+from common.runtime.flight import Failed, Fetched, Loaded
 from common.runtime.loading import Loader
 from common.runtime.retry import NotWantedError
 from common.runtime.shared import Shared
+from schemas.dead_letters import DeadLetterKind, PoisonReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Intake:
         self._loader = loader
         self._assignment = shared.assignment
         self._marks = shared.marks
+        self._retry = shared.retry
         self._metrics = shared.metrics
         self._health = shared.health
         self._pool = ThreadPoolExecutor(settings.prefetch_threads, thread_name_prefix="prefetch")
@@ -47,6 +51,7 @@ class Intake:
 
     def put(self, fetched: Sequence[Fetched]) -> None:
         """Begin to load these records of one partition, fetched in one epoch."""
+        self._marks.fetched(fetched)
         for start in range(0, len(fetched), self._chunk_size):
             part = fetched[start : start + self._chunk_size]
             chunk = _Chunk(part, self._pool.submit(self._load, part))
@@ -108,18 +113,30 @@ class Intake:
             self._waiting += len(fetched)
 
     def _load(self, chunk: Sequence[Fetched]) -> list[Loaded | None]:
+        """None for what is not wanted any more: its ownership has ended, and it will not be begun.
+
+        Raises MemoryError where there is none for a record that has others beside it.
+        """
+        wanted = partial(self._assignment.wanted, *chunk[0].stamp)
+        self._health.busy("prefetch")
         try:
             with self._metrics.phase(WorkPhase.PREFETCH):
-                return [self._load_one(fetched) for fetched in chunk]
+                self._retry.run("write crash marks", lambda: self._marks.begin(chunk), wanted)
+                return [self._load_one(fetched, wanted) for fetched in chunk]
+        except NotWantedError:
+            return [None] * len(chunk)
         finally:
+            self._marks.loaded()
             self._health.idle("prefetch")
 
-    def _load_one(self, fetched: Fetched) -> Loaded | None:
-        """None for what is not wanted any more: its ownership has ended, and it will not be begun."""
+    def _load_one(self, fetched: Fetched, wanted: Callable[[], bool]) -> Loaded:
         self._health.busy("prefetch")
         if (failed := self._marks.condemned(fetched)) is not None:
             return Loaded(fetched, failed)
         try:
-            return self._loader.load(fetched, lambda: self._assignment.wanted(*fetched.stamp))
-        except NotWantedError:
-            return None
+            return self._loader.load(fetched, wanted)
+        except MemoryError as error:
+            if not (self._marks.isolating and self._marks.alone()):
+                # The process ends, and the next one sees whether the record has room when it has all to itself.
+                raise
+            return Loaded(fetched, Failed(DeadLetterKind.POISON, PoisonReason.OUT_OF_MEMORY, error=error_info(error)))

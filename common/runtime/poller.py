@@ -154,9 +154,11 @@ class Poller:
         """
         self._marks.keep(self._assignment.kept())
         active = self._readable(self._assignment.active())
+        # Looked at before what is committed: what has been committed by now is then known to be.
+        idle = self._assignment.outstanding() == 0
         suspected = self._marks.suspected(self._assignment.committed_offsets()).intersection(active)
         wanted = suspected or active
-        room = self._intake.room() if not suspected else int(self._assignment.outstanding() == 0)
+        room = self._intake.room() if not suspected else int(idle)
         consumer.pause(active if room == 0 else [partition for partition in active if partition not in wanted])
         if room:
             consumer.resume(wanted)

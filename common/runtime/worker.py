@@ -58,6 +58,9 @@ shard with the pictures of a whole batch, which the commit thread writes and mov
 The limit of the stage is a setting, the commit thread has this much more than the broker may be away."""
 COMMIT_LIMIT_S = 60.0
 
+WORKING = {"prefetch", "stage", "store"}
+"""The threads that have records in their hands. What goes wrong in the prefetch otherwise than by hanging ends the stage's."""
+
 JOIN_TIMEOUT_S = 5.0
 TICK_S = 0.1
 BROKER_PAUSE_S = 1.0
@@ -70,9 +73,9 @@ class _Failure:
 
     @property
     def killed_by_its_batch(self) -> bool:
-        """Whether what was in the stage may have ended this process, as a crash would: it hung, or ended the thread with
+        """Whether a record at work may have ended this process, as a crash would: it hung, or ended the thread with
         something that is no error of a record. A lost device and a wrong setting are nobody's in the batch."""
-        return self.thread == "stage" and exit_code_of(self.error) is ExitCode.OTHER
+        return self.thread in WORKING and exit_code_of(self.error) is ExitCode.OTHER
 
 
 class Worker:

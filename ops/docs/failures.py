@@ -81,6 +81,13 @@ RECORDS: Sequence[Failure] = (
         ),
     ),
     Failure(
+        "The process has no memory left to decode a record",
+        "Tried again for half a minute. Then the process ends, and its successor works on one record at a time; a record for "
+        "which there is none then either goes to `<worker>.failed`, as `out_of_memory`.",
+        "Raise the limit of the process, or lower `batch_size` of the stage or `runtime.prefetch_batches`.",
+        Signs(log="no memory for offset", ready=False, metric="imgdiff_retries_total"),
+    ),
+    Failure(
         "What a stage makes does not fit into a message",
         "The input goes to `<worker>.failed`.",
         "Bound what the model returns.",
@@ -95,14 +102,16 @@ RECORDS: Sequence[Failure] = (
         Signs(log="circuit open", ready=False, metric="imgdiff_circuit_open"),
     ),
     Failure(
-        "The process dies (SIGKILL, out of memory, power, a bug in a library) while a batch is in the stage",
-        "Its successor finds the crash marks in the object store, and works on one record at a time until those of the batch "
-        "are done. Nothing is held against a record that was not alone.",
+        "The process dies (SIGKILL, out of memory, power, a bug in a library) with records at work: decoded, waiting, in the "
+        "stage, stored or committed",
+        "Its successor finds the crash marks in the object store, and works on one record at a time until all that had been "
+        "fetched is done. Nothing is held against a record that was not alone.",
         "Nothing. To know why it died: the supervisor's log, the kernel's log.",
         Signs(log="a worker died over offsets"),
     ),
     Failure(
-        "A record kills its process twice while it is the only one in it, or hangs in the stage",
+        "A record kills its process twice while it is the only one in it, or hangs in a decoder, in the stage or while it is "
+        "stored",
         "It goes to `<worker>.failed` without being tried again. Orderly exits count for nothing.",
         "Try it where a crash does no harm: `imgdiff dead-letters show` saves it.",
         Signs(
@@ -227,7 +236,8 @@ PROCESS: Sequence[Failure] = (
     Failure(
         "A thread hangs: one call of the stage for longer than `runtime.stage_timeout_s`, a shard of the dataset for "
         "an hour, anything else for some minutes",
-        "`/livez` fails, the stacks of all threads go to the log once, the process ends. In the stage it counts as a crash.",
+        "`/livez` fails, the stacks of all threads go to the log once, the process ends. In prefetch, stage and store it "
+        "counts as a crash.",
         "Read the stacks. For a slow model raise `runtime.stage_timeout_s`.",
         Signs(log="has not moved for", exits=ExitCode.OTHER),
     ),

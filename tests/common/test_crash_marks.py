@@ -105,6 +105,42 @@ def test_one_of_each_partition_is_not_alone(url: str) -> None:
     assert suspected(marks, 0)
 
 
+def test_what_is_loaded_beside_the_stage_is_not_alone(url: str) -> None:
+    for _ in range(3):
+        marks = process(url)
+        for partition in (FIRST, SECOND):
+            marks.adopt(partition, 0, lambda: LOG_END)
+        marks.enter([record(5, FIRST)])
+        marks.begin([record(7, SECOND)])
+    after = process(url)
+    for partition in (FIRST, SECOND):
+        after.adopt(partition, 0, lambda: LOG_END)
+    assert after.suspected({FIRST: 5, SECOND: 7}) == {FIRST, SECOND}
+    assert [after.condemned(each) for each in (record(5, FIRST), record(7, SECOND))] == [None, None]
+
+
+def test_a_record_is_alone_again_when_what_was_before_it_is_committed(url: str) -> None:
+    owner(url).enter(batch(5, 6))
+    for _ in range(2):
+        marks = owner(url, committed=5)
+        marks.enter(batch(5))
+        marks.suspected({FIRST: 6})
+        marks.begin(batch(6))
+    after = owner(url, committed=6)
+    assert after.condemned(record(6)) is not None
+    assert after.condemned(record(5)) is None
+
+
+def test_what_is_loaded_when_a_process_dies_is_suspected_with_what_waits_behind_it(url: str) -> None:
+    marks = owner(url)
+    marks.fetched(batch(5, 6, 7, 8))
+    marks.begin(batch(5, 6))
+    marks.loaded()
+    after = owner(url, committed=7)
+    assert suspected(after, 8)
+    assert not suspected(after, 9)
+
+
 def test_what_a_record_did_is_kept_while_others_are_tried(url: str) -> None:
     owner(url).enter(batch(5, 6))
     owner(url).enter(batch(5))

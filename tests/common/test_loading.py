@@ -13,9 +13,9 @@ from common.kafka import ConsumedRecord, Partition
 from common.metrics import WorkerMetrics
 from common.runtime.errors import ConfigurationError
 from common.runtime.flight import Failed, Fetched, Loaded
-from common.runtime.loading import Loader, SharedPictures
+from common.runtime.loading import MEMORY_TRIES, Loader, SharedPictures
 from common.runtime.retry import Retry
-from common.runtime.stage import Picture
+from common.runtime.stage import Picture, Task
 from common.settings import BlobSettings, RuntimeSettings
 from schemas import codec, headers
 from schemas.dead_letters import DeadLetterKind, PoisonReason
@@ -88,7 +88,7 @@ class FailingBlobs(Blobs):
 
 
 def loaded(blobs: Blobs) -> Loaded:
-    settings = RuntimeSettings(retry_first_s=0.01)
+    settings = RuntimeSettings(retry_first_s=0.01, retry_max_s=0.02)
     retry = Retry(settings, Health(), WorkerMetrics("boxes", "0", "test"))
     loader = Loader(Pair, blobs, retry, decode_images=True)
     schema = ((headers.SCHEMA, Pair.schema_name().encode()),)
@@ -107,3 +107,10 @@ def test_whatever_goes_wrong_in_loading_is_the_records_own(tmp_path: Path) -> No
 def test_a_store_that_refuses_us_is_no_fault_of_a_record(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         loaded(FailingBlobs(tmp_path, ConfigurationError("setting `blobs.url`: refused")))
+
+
+def test_memory_that_is_short_is_waited_for(tmp_path: Path) -> None:
+    short = [MemoryError() for _ in range(MEMORY_TRIES - 1)]
+    assert isinstance(loaded(FailingBlobs(tmp_path, *short)).content, Task)
+    with pytest.raises(MemoryError):
+        loaded(FailingBlobs(tmp_path, *short, MemoryError()))

@@ -1,7 +1,8 @@
 """A worker for tests of the runtime: what it does with a caption is written in the caption.
 
-`reject`, `fail`, `fail once`, `oom`, `many N`, `die` (kills the process), `hang`; anything else passes. It notes every call
-in `PROBE_JOURNAL` and takes `PROBE_DELAY_S` for each. While `PROBE_BROKEN` is there it fails with everything.
+`reject`, `fail`, `fail once`, `oom`, `many N`, `die` (kills the process), `hang`; anything else passes. `die in loading` and
+`hang in loading` do so before any stage sees them, and may hang for `PROBE_LOADING_LIMIT_S`. It notes every call in
+`PROBE_JOURNAL` and takes `PROBE_DELAY_S` for each. While `PROBE_BROKEN` is there it fails with everything.
 """
 
 import json
@@ -13,17 +14,33 @@ import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Self
+
+from pydantic import model_validator
 
 from common.runtime.errors import OutOfMemoryError, TransientError
 from common.runtime.main import worker_main
 from common.runtime.spec import WorkerSpec
 from common.runtime.stage import Emit, Reject, Stage, Task
+from common.runtime.worker import THREAD_LIMITS_S
 from common.settings import CommonSettings, StageSettings
 from schemas.captions import Caption
 from schemas.edits import Edit
 from schemas.scores import Bounds
 from schemas.topics import EDITS
 from schemas.trail import ModelId
+
+
+class LoadedCaption(Caption):
+    """A caption that acts while it is decoded."""
+
+    @model_validator(mode="after")
+    def _act(self) -> Self:
+        if self.caption == "die in loading":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.caption == "hang in loading":
+            threading.Event().wait()
+        return self
 
 
 class ProbeReason(StrEnum):
@@ -88,7 +105,9 @@ def build(settings: StageSettings, common: CommonSettings) -> Stage[Caption, Edi
     return ProbeStage()
 
 
-WORKER = WorkerSpec(route=EDITS, reads=Caption, settings=StageSettings, reasons=ProbeReason, build=build)
+WORKER = WorkerSpec(route=EDITS, reads=LoadedCaption, settings=StageSettings, reasons=ProbeReason, build=build)
 
 if __name__ == "__main__":
+    if limit_s := os.environ.get("PROBE_LOADING_LIMIT_S"):
+        THREAD_LIMITS_S["prefetch"] = float(limit_s)
     sys.exit(worker_main(WORKER))

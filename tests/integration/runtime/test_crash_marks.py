@@ -46,6 +46,15 @@ def test_a_record_that_kills_twice_while_alone_is_a_dead_letter_and_its_neighbou
 
 
 @pytest.mark.long
+def test_a_record_that_kills_before_it_reaches_the_stage_is_found_too(stream: Stream) -> None:
+    stream.produce_captions(["a dog"] * 9 + ["die in loading"] + ["a cat"] * 30)
+    survivor = run_until_settled(stream, 3)
+    assert stream.recount(EDITS).counters == Counters(consumed=40, passed=39, outputs=39, failed={"crash": 1})
+    assert survivor.stop() == 0
+    assert marks(stream) == []
+
+
+@pytest.mark.long
 def test_two_kills_of_a_batch_cost_no_record(stream: Stream) -> None:
     """Only what was alone both times is put aside: an operator, or the kernel out of memory, may kill a batch any time."""
     notes = stream.folder / "journal"
