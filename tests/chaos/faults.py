@@ -258,6 +258,17 @@ def permission_denied(scene: Scene) -> None:
         _feed_and_hold(scene)
 
 
+def terminated_without_store(scene: Scene) -> None:
+    """Whoever needs the store is told to end while it waits for it: what it can not finish others have to."""
+    with _mode(scene.stream.folder / scene.fault.target, 0o000):
+        _feed_and_notice(scene)
+        scene.stream.pause(scene.chance.uniform(0.5, 2))
+        for member in scene.stream.members:
+            if member.worker in HANDLES_PICTURES:
+                member.send(signal.SIGTERM)
+        scene.stream.pause(scene.chance.uniform(0, 3))
+
+
 def disk_full(scene: Scene) -> None:
     members = [member for member in scene.stream.members if member.worker in HANDLES_PICTURES]
     with _file_size_limit(members, FULL_AT_BYTES):
@@ -392,6 +403,15 @@ KINDS: Sequence[Kind] = (
         weight=4,
     ),
     Kind(
+        "terminated_without_store",
+        Family.STORE,
+        "SIGTERM for all workers that need the store, while they wait for a folder of it that may not be entered; it may "
+        "again after 0 to 3 s",
+        terminated_without_store,
+        ("blobs/images", "dataset/pending", "dataset/data"),
+        weight=4,
+    ),
+    Kind(
         "disk_full",
         Family.STORE,
         f"the system refuses the workers every file larger than {FULL_AT_BYTES} bytes (RLIMIT_FSIZE), in the midst of a write "
@@ -475,12 +495,17 @@ def _signalled(scene: Scene, number: signal.Signals) -> int:
 
 def _feed_and_hold(scene: Scene) -> None:
     """Feed, and keep the fault up for some seconds after somebody has run into it."""
+    _feed_and_notice(scene)
+    scene.stream.pause(scene.chance.uniform(2, 6))
+
+
+def _feed_and_notice(scene: Scene) -> None:
+    """Feed, and wait until somebody has run into the fault."""
     before = scene.stream.retries
     scene.feed()
     scene.stream.wait("somebody to notice", lambda: scene.stream.retries > before or scene.stream.settled())
     if scene.stream.retries == before:
         raise NotStruckError("nobody noticed")
-    scene.stream.pause(scene.chance.uniform(2, 6))
 
 
 def _in_stage(scene: Scene, fault: StageFault) -> None:
