@@ -24,7 +24,7 @@ def test_a_rejection_shows_its_scores_against_their_bounds() -> None:
 def test_what_is_no_record_for_its_depth_is_told_as_such() -> None:
     value = b"\x81\xa2id" + b"\x91" * 1_000 + b"\xc0"
     lines = list(show(found_letter("edits.failed", raw("p.edits.failed", POISON, value=value))))
-    assert lines[-1].startswith("the input is no record: captions/1: id: ")
+    assert any(line.startswith("the input is no record: captions/1: id: ") for line in lines)
 
 
 def test_a_failure_shows_its_traceback() -> None:
