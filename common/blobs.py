@@ -3,6 +3,7 @@
     <url>/imgdiff-blobs           the sentinel: this is the store, and it can be reached
     <url>/images/ab/cd/<sha256>   a picture's encoded bytes, under their SHA-256
     <url>/sweeping/ab/<token>     somebody is deleting pictures below images/ab that nobody needs
+    <url>/streams/<prefix>        records of this stream refer to pictures here
 
 The sentinel tells a picture that is missing from a store that is: only where the sentinel reads is the record at fault.
 It is written by `initialise` alone. A worker that found an empty mount point and wrote it anew would turn an outage into
@@ -30,8 +31,10 @@ from schemas.invalid import InvalidReason, InvalidRecord
 
 SENTINEL = "imgdiff-blobs"
 SENTINEL_CONTENT = b"Pictures of imgdiff, layout 1. Without this file the store counts as out of reach.\n"
+STREAM_CONTENT = b"Records of this stream refer to pictures here. Delete this file when the stream is gone for good.\n"
 IMAGES = "images"
 SWEEPING = "sweeping"
+STREAMS = "streams"
 
 RENEWED_AFTER_S = 3_600.0
 """A picture that is stored again when it is older than this is written again, and so as young as its new record. A sweep has
@@ -88,6 +91,18 @@ class Blobs:
                 f"setting `blobs.url`: {self._settings.url}/{SENTINEL}: found {found[:40]!r}, "
                 f"expected {SENTINEL_CONTENT[:40]!r}: the store was made by another version"
             )
+
+    def add_stream(self, prefix: str) -> None:
+        """Note, before anything of it is stored, that records of this stream refer to pictures here: who removes what
+        nobody needs has to know whom to ask."""
+        path = f"{STREAMS}/{prefix}"
+        if self._storage.size(path) is None:
+            self._storage.create_folder(STREAMS)
+            self._storage.write(path, STREAM_CONTENT)
+
+    def streams(self) -> list[str]:
+        """The prefixes of all streams whose records may refer to pictures here."""
+        return self._storage.names(STREAMS)
 
     def reachable(self) -> bool:
         """Whether the store answers now."""

@@ -130,6 +130,7 @@ class Worker:
         blobs = Blobs(self._common.blobs)
         retry = Retry(self._common.runtime, self._health, self._metrics)
         retry.run("reach the object store", blobs.check, self._wanted)
+        retry.run("reach the object store", lambda: blobs.add_stream(self._common.prefix), self._wanted)
         marks = CrashMarks(self._common.blobs, self._group)
         retry.run("reach the object store", marks.prepare, self._wanted)
         self._probe_cluster()

@@ -85,8 +85,9 @@ class Collection:
         Raises ConfigurationError where it can not be known what is needed: the store, a topic or the dataset is not
         there. Raises TransientError when one of them can not be reached; then what was removed so far was not needed.
         """
-        Blobs(self._settings.blobs).check()
-        streams = find_streams(self._settings)
+        blobs = Blobs(self._settings.blobs)
+        blobs.check()
+        streams = find_streams(self._settings, blobs.streams())
         needed = DigestSet()
         reader = TopicReader(self._settings, streams.topics, needed, stopping=self._stopping, report=self._report)
         reader.read()

@@ -1,8 +1,9 @@
 """Which pictures anybody refers to: every record of every stream of the cluster, and the rows of the dataset."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from common.blobs import STREAMS
 from common.kafka import Admin, Partition, read_together
 from common.runtime.errors import ConfigurationError
 from common.settings import CommonSettings
@@ -26,29 +27,41 @@ class Streams:
     """Their numbers of partitions by name, in the order of the stream."""
 
 
-def find_streams(settings: CommonSettings) -> Streams:
-    """All streams of the cluster: which of them share the store is not known, so none is left out.
+def find_streams(settings: CommonSettings, noted: Collection[str]) -> Streams:
+    """All streams of the cluster. Those that are `noted` in the store share it; of others that is not known, so none is left
+    out.
 
-    Raises ConfigurationError when a topic of the stream in the settings is missing: it is another cluster, then, or
-    records are gone that could refer to pictures.
+    Raises ConfigurationError when a topic of the stream in the settings is missing, or a noted stream is not to be seen: it
+    is another cluster, then, or a user who may not see it, or records are gone that could refer to pictures.
     """
-    own = [Names(settings.prefix).topic(topic.name) for topic in TOPICS]
+    own, where = _topics(settings.prefix), settings.kafka.bootstrap_servers
     with Admin(settings.kafka) as admin:
-        existing = admin.partition_counts(own)
+        existing = admin.partition_counts([*own, *(topic for prefix in noted for topic in _topics(prefix))])
     missing = [name for name in own if name not in existing]
     if missing:
         raise ConfigurationError(
-            f"topic {missing[0]} does not exist at {settings.kafka.bootstrap_servers}: without all topics of the stream "
+            f"topic {missing[0]} does not exist at {where}: without all topics of the stream "
             "nobody can say which pictures are needed (settings `prefix` and `kafka.bootstrap_servers`, or "
             "`imgdiff topics create`)"
+        )
+    unseen = sorted(prefix for prefix in noted if not any(topic in existing for topic in _topics(prefix)))
+    if unseen:
+        raise ConfigurationError(
+            f"setting `blobs.url`: the stream {unseen[0]} stores its pictures there, too, and none of its topics is at "
+            f"{where}: nobody can say which pictures it needs; where it is gone for good, delete the file "
+            f"{STREAMS}/{unseen[0]} of the store"
         )
     prefixes = sorted(
         prefix
         for prefix in (name.removesuffix(f".{CAPTIONS}") for name in existing if name.endswith(f".{CAPTIONS}"))
         if any(Names(prefix).topic(route.writes) in existing for route in ROUTES if route.writes)
     )
-    topics = [Names(prefix).topic(topic.name) for prefix in prefixes for topic in TOPICS]
+    topics = [name for prefix in sorted({*prefixes, *noted}) for name in _topics(prefix)]
     return Streams(prefixes, {name: existing[name] for name in topics if name in existing})
+
+
+def _topics(prefix: str) -> list[str]:
+    return [Names(prefix).topic(topic.name) for topic in TOPICS]
 
 
 class TopicReader:

@@ -43,8 +43,8 @@ def gc(settings: SettingsOptions, *, older_than: str | None, dry_run: bool, as_j
 
     That is pictures to which no record of any topic refers (of all streams on the cluster: they may share the store)
     and no row of the dataset; shards in pending/ that were never committed; and marks of crashed workers. All of it
-    only when it is old. Workers may go on meanwhile. Streams on another cluster are not seen: never let two clusters
-    share a store. Ctrl-C stops it in good order, with exit code 1.
+    only when it is old. Workers may go on meanwhile. It removes nothing while a stream that stores pictures here is out of
+    its sight: on another cluster, or of topics that this user may not read. Ctrl-C stops it in good order, with exit code 1.
     """
     from common.runtime.exits import ExitCode
     from common.settings import section_of

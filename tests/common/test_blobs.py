@@ -387,3 +387,10 @@ def test_a_store_of_another_layout_is_refused(folder: BlobSettings) -> None:
 def test_a_place_that_can_not_be_written_to_atomically_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"blobs\.url"):
         Blobs(BlobSettings(url=url))
+
+
+def test_each_stream_is_noted_once(blobs: Blobs) -> None:
+    assert blobs.streams() == []
+    for prefix in ("second", "first.stream", "second"):
+        blobs.add_stream(prefix)
+    assert blobs.streams() == ["first.stream", "second"]

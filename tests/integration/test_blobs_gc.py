@@ -239,6 +239,25 @@ def test_mistakes_are_one_line(
 
 
 @pytest.mark.usefixtures("everything_is_old")
+def test_a_stream_that_is_out_of_sight_is_not_taken_for_one_that_needs_nothing(
+    stream: Stream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On another cluster, or of topics that this user may not see: both look as if they did not exist."""
+    blobs = Blobs(stream.settings.blobs)
+    digest = blobs.put(b"needed elsewhere")
+    blobs.add_stream("elsewhere")
+    assert main(["blobs", "gc"]) == 78
+    found = capsys.readouterr().err
+    assert "the stream elsewhere stores its pictures there, too" in found
+    assert "delete the file streams/elsewhere" in found
+    assert found.count("\n") == 1
+    assert blobs.get(digest)
+    Storage(stream.settings.blobs.url, {}, "blobs.url").delete("streams/elsewhere")
+    blobs.add_stream(stream.prefix)
+    assert counts(gc(capsys), "pictures")["removed"] == 1
+
+
+@pytest.mark.usefixtures("everything_is_old")
 def test_a_dataset_that_is_out_of_sight_is_not_taken_for_an_empty_one(
     stream: Stream, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
