@@ -144,11 +144,11 @@ class WorkerMetrics:
         )  # fmt: skip
         self._rebalance_children = {e: self._rebalances.labels(stage, e.value) for e in RebalanceEvent}
         self._retries = Counter(
-            "imgdiff_retries_total", "Retries of what was unreachable, by what was tried.",
+            "imgdiff_retries_total", "Retries of what was unreachable or had no memory, by what was tried.",
             ["stage", "action"], registry=registry,
         )  # fmt: skip
         self._circuit = Gauge(
-            "imgdiff_circuit_open", "1 while nothing is committed because most of the last records failed alike.",
+            "imgdiff_circuit_open", "1 while the circuit is open because most of the last records failed alike.",
             ["stage"], registry=registry,
         ).labels(stage)  # fmt: skip
         self._partitions = Gauge(

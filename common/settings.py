@@ -188,7 +188,7 @@ class RuntimeSettings(Section):
     lock_folder: Path = Path(".imgdiff/locks")
     """Where the workers of this machine agree on their names."""
     accept_loss: bool = False
-    """Go on where records expired unread, and where it is forgotten what a group has done: then some is done again."""
+    """Go on where records expired unread, and where the broker has forgotten a group's offsets: some work is then repeated."""
     circuit_pause_s: float = Field(default=30.0, gt=0)
     """How long a worker pauses when most of the last records failed alike, before it tries again."""
     accept_failures: bool = False

@@ -49,22 +49,23 @@ class DeadLetterKind(StrEnum):
     INVALID = "invalid"
     """The input is at fault: it can not be read, whoever tries."""
     POISON = "poison"
-    """The worker could not get this input through its stage, although it can be read."""
+    """The worker could not get this input through: an error, a crash or want of memory in decoding, in its stage or in
+    storing."""
 
 
 class PoisonReason(StrEnum):
     """The closed set of reasons of the kind `poison`: the worker could not get this input through its stage."""
 
     EXCEPTION = "exception"
-    """The stage raised an error on this record alone, `runtime.max_attempts` times. Its class, message and traceback
-    are in the dead letter: a fault of the program or of a model."""
+    """An error on this record alone: in the stage, `runtime.max_attempts` times, or once while it was decoded or its result
+    stored. Its class, message and traceback are in the dead letter: a fault of the program or of a model."""
     OUT_OF_MEMORY = "out_of_memory"
-    """The device has not enough memory for this record alone. Give the stage a larger one, or smaller pictures."""
+    """The device or the host has not enough memory for this record alone. Give it more, or smaller pictures."""
     OUTPUT_TOO_LARGE = "output_too_large"
     """What the stage made of the record does not fit into a message. The detail names the size: bound what the model
     returns."""
     CRASH = "crash"
-    """The process of its worker died twice while this record was the only one in it. It was not tried a third time: run
+    """The process of its worker died or hung twice while this record was the only one in it. It was not tried a third time: run
     it where a crash does no harm before it is sent again."""
 
 

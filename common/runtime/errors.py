@@ -2,7 +2,7 @@
 
 
 class TransientError(Exception):
-    """Something outside is unreachable (object store, model endpoint: time-out, 429, 5xx). Retried in place.
+    """Something is not available now (memory, or outside: object store, model endpoint: time-out, 429, 5xx). Retried in place.
 
     `retry_after_s` is how many seconds it asks to be left alone, 0 where it does not say.
     """

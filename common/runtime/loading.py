@@ -21,8 +21,8 @@ from schemas.record import Record
 LOCKS = 64
 
 MEMORY_TRIES = 8
-"""How often a record is loaded for which there is no memory. With the usual pauses they take half a minute: a batch that ends
-meanwhile gives its memory back."""
+"""How often a record is loaded for which there is no memory. With the usual pauses they take up to half a minute: a batch that
+ends meanwhile gives its memory back."""
 
 _NOT_THE_RECORDS_FAULT = (NotWantedError, ConfigurationError, MemoryError)
 

@@ -59,7 +59,8 @@ The limit of the stage is a setting, the commit thread has this much more than t
 COMMIT_LIMIT_S = 60.0
 
 WORKING = {"prefetch", "stage", "store"}
-"""The threads that have records in their hands. What goes wrong in the prefetch otherwise than by hanging ends the stage's."""
+"""The threads that have records in their hands. An error in the prefetch surfaces in the stage thread, so that of the prefetch
+only a hang is seen here."""
 
 JOIN_TIMEOUT_S = 5.0
 TICK_S = 0.1

@@ -16,8 +16,8 @@ it looks as said here. [Reasons](reasons.md) says what to do about each dead let
 means, [settings](settings.md) how to set what is named here."""
 
 EXITS = """\
-Supervisors (`imgdiff up`, a container's restart policy) start a process again with backoff after 1, 70 and 75, and leave it
-after 0, 64 and 78."""
+A restart helps after 1, 70 and 75, with backoff; not after 0, 64 and 78. `imgdiff up` restarts whatever ends, with growing
+pauses; only a 78 at a worker's first start stops everything. Docker's `restart: on-failure` restarts after every code but 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ RECORDS: Sequence[Failure] = (
         Signs(metric="imgdiff_failures_total", kind=DeadLetterKind.INVALID, reasons=tuple(InvalidReason)),
     ),
     Failure(
-        "The stage raises an error on some record, as where a model endpoint refuses it or answers with no reply to it; or "
+        "The stage raises an error on a record, for example because a model endpoint refuses it or sends no usable reply; or "
         "something that nobody foresaw goes wrong where a record is decoded",
         "The batch is split until the culprit is alone; after `runtime.max_attempts` it goes to `<worker>.failed` with the "
         "traceback. What can not be decoded goes there at once. Its neighbours go on.",
@@ -82,10 +82,10 @@ RECORDS: Sequence[Failure] = (
     ),
     Failure(
         "The process has no memory left to decode a record",
-        "Tried again for half a minute. Then the process ends, and its successor works on one record at a time; a record for "
-        "which there is none then either goes to `<worker>.failed`, as `out_of_memory`.",
+        "Tried again for up to half a minute. Then the process ends, and its successor works on one record at a time; a "
+        "record that does not fit even then goes to `<worker>.failed`, as `out_of_memory`.",
         "Raise the limit of the process, or lower `batch_size` of the stage or `runtime.prefetch_batches`.",
-        Signs(log="no memory for offset", ready=False, metric="imgdiff_retries_total"),
+        Signs(log="no memory for offset", ready=False, metric="imgdiff_retries_total", exits=ExitCode.OTHER),
     ),
     Failure(
         "What a stage makes does not fit into a message",
@@ -95,8 +95,8 @@ RECORDS: Sequence[Failure] = (
     ),
     Failure(
         "Most of the last records fail alike: 16 of 20, with one class of error, records that are invalid left out",
-        "The circuit opens: nothing is committed or dead-lettered, a batch is tried every `runtime.circuit_pause_s`. Where "
-        "batches are smaller than four records, up to three become dead letters until it is known that they fail alike, too.",
+        "The circuit opens: a batch is tried every `runtime.circuit_pause_s`, and nothing of it is committed while most of it "
+        "fails alike. Only batches of fewer than four records cost up to three dead letters first.",
         "Mend the model, the endpoint or the version; work goes on by itself. With `runtime.accept_failures` each becomes a "
         "dead letter.",
         Signs(log="circuit open", ready=False, metric="imgdiff_circuit_open"),
@@ -110,8 +110,8 @@ RECORDS: Sequence[Failure] = (
         Signs(log="a worker died over offsets"),
     ),
     Failure(
-        "A record kills its process twice while it is the only one in it, or hangs in a decoder, in the stage or while it is "
-        "stored",
+        "Twice, a record kills its process or hangs (in a decoder, in the stage or while it is stored) while it is the only "
+        "one in it",
         "It goes to `<worker>.failed` without being tried again. Orderly exits count for nothing.",
         "Try it where a crash does no harm: `imgdiff dead-letters show` saves it.",
         Signs(
@@ -126,8 +126,8 @@ RECORDS: Sequence[Failure] = (
 OUTSIDE: Sequence[Failure] = (
     Failure(
         "The object store or a model endpoint is away: refused, time-out, 429, 5xx, disk full",
-        "Retried in place, with growing pauses up to `runtime.retry_max_s`, no shorter than an endpoint's `Retry-After` asks "
-        "for within that, for as long as it takes. Never a dead letter. A batch that has waited for twelve hours is done "
+        "Retried in place, with growing pauses up to `runtime.retry_max_s`, and not before an endpoint's `Retry-After` "
+        "within that bound, for as long as it takes. Never a dead letter. A batch that has waited for twelve hours is done "
         "again: `imgdiff blobs gc` may have removed what was stored of it.",
         "Bring it back; work goes on by itself.",
         Signs(log="trying again in up to", ready=False, metric="imgdiff_retries_total"),
@@ -151,7 +151,7 @@ OUTSIDE: Sequence[Failure] = (
         Signs(log="transaction failed, starting anew", metric="imgdiff_transactions_total"),
     ),
     Failure(
-        "It refuses the same records again: one is larger than its topic takes",
+        "The broker keeps refusing the same records, for example because one is larger than its topic takes",
         "Tried again with growing pauses up to `runtime.retry_max_s`. Nothing is committed meanwhile.",
         "The line names topic and size: give the topic the `max.message.bytes` that `imgdiff topics create` gives it; work "
         "goes on by itself.",
@@ -178,7 +178,7 @@ OUTSIDE: Sequence[Failure] = (
     Failure(
         "The broker has forgotten what a group has committed: it was away for longer than `offsets.retention.minutes`",
         "The worker does not begin anew where the log has lost its beginning, or the stage's topics hold what was made of it. "
-        "Of the dataset, whose outputs are files, only the former and dead letters are seen.",
+        "The dataset writes files, so for it only a lost beginning and dead letters are noticed.",
         "Set the group's offsets (`kafka-consumer-groups --reset-offsets`), or begin anew with `runtime.accept_loss`, also "
         "with what was done before. Then let the broker keep offsets for longer than records.",
         Signs(log="nothing is committed, but", exits=ExitCode.CONFIGURATION),
@@ -190,7 +190,7 @@ OUTSIDE: Sequence[Failure] = (
         Signs(log="the log ends at", exits=ExitCode.CONFIGURATION),
     ),
     Failure(
-        "What lies in a partition is damaged: a checksum does not fit",
+        "A partition's log is damaged: a checksum does not match",
         "The worker reads nothing more of that partition until it is assigned anew, and goes on with the others. What lies "
         "before the damage is worked on.",
         "Mend the broker's disk; where there is no whole replica, set the group's offset of that partition behind the damaged "

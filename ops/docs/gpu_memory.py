@@ -15,7 +15,7 @@ twice, and so is LLaVA.
 
 Weights are the numbers of the published architectures, in the width in which they are loaded: that of `compute.dtype`, but
 float32 for SDXL's decoder, CLIP's table of words and FastSAM. What is added is what settings set aside, at their defaults.
-Neither holds the activations of a call, the prompts of captions, or what CUDA takes for each process: leave room for these.
+Activations, prompts and what CUDA takes per process come on top.
 1 GiB is 2^30 bytes; `imgdiff models list` shows the sizes on the disk, in GB of 10^9 bytes."""
 
 PAIRS = """\
@@ -23,7 +23,9 @@ PAIRS = """\
 of at most 16 pairs, that fits into 90 % of the memory that is free at that moment, and keeps that shape. What loads after it
 takes the memory that the batch needs: then a batch fails, and `pairs` ends and has to choose again. `imgdiff up` starts all
 workers at once. So run `imgdiff up --workers pairs=0` and, when the others are ready, `imgdiff worker pairs`; or set
-`models.pair_generator.options.pairs_per_call`; or give it a device of its own, `imgdiff up --device pairs=cuda:1`."""
+`models.pair_generator.options.pairs_per_call`; or give it a device of its own, `imgdiff up --device pairs=cuda:1`.
+That is not enough for `paper` on GPUs of 80 GB; three do:
+`imgdiff up --device pairs=cuda:0 --device edits=cuda:1 --device qa=cuda:1 --device cuda:2`."""
 
 LESS = """\
 What takes less: `compute.quantization` of `8bit` or `4bit` for the language models, a smaller

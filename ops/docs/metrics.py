@@ -64,7 +64,11 @@ def metrics_page() -> str:
             *(["`phase`", code(phase), meaning] for phase, meaning in explanations(WorkPhase).items()),
             *(["`result`", code(result), meaning] for result, meaning in explanations(TransactionResult).items()),
             *(["`event`", code(event), meaning] for event, meaning in explanations(RebalanceEvent).items()),
-            ["`action`", "such as `fetch images`", "What was tried again because something was unreachable."],
+            [
+                "`action`",
+                "such as `fetch images`",
+                "What was tried again because something was unreachable, or memory was short.",
+            ],
             ["`partition`", "a number", "The partition of the input topic. There are as many as the topic has."],
         ],
     )

@@ -71,7 +71,7 @@ def _region(chosen: ModelSettings, *_: Any) -> Sequence[Room]:
     batch = int(chosen.options.get("kv_bytes", KV_BYTES))
     return (
         Room(batch, "keys and values of a batch (`kv_bytes`)"),
-        Room(batch, "at most, of its pictures beside it"),
+        Room(batch, "at most for the pictures of that batch"),
         Room(int(chosen.options.get("prefix_bytes", PREFIX_BYTES)), "of pictures for the next batch (`prefix_bytes`)"),
     )
 

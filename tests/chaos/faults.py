@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from common.runtime.circuit import MOST
+from common.runtime.circuit import MOST, TRIAL
 from common.runtime.faults import Step
 from schemas.topics import BOXES, DATASET, EDITS, INGEST, PAIRS, QA, REGION_CAPTIONS
 from tests.chaos.broker import ChaosBroker
@@ -297,8 +297,9 @@ def out_of_memory(scene: Scene) -> None:
 
 
 def every_call_raises(scene: Scene) -> None:
-    """The circuit opens. Until it does, records become dead letters: one of few to begin with is no pattern yet."""
-    scene.tolerated = Tolerated(f"{scene.fault.target}.failed: exception", MOST - 1)
+    """The circuit opens. Until it does, records become dead letters: one of few to begin with is no pattern yet, and few that
+    are tried after its pause are none again."""
+    scene.tolerated = Tolerated(f"{scene.fault.target}.failed: exception", MOST - 1 + TRIAL - 1)
     _in_stage(scene, StageFault(Action.RAISE, above=0))
     scene.stream.pause(scene.chance.uniform(3, 6))
     scene.stream.files.stage(scene.fault.target).unlink()
@@ -430,8 +431,8 @@ KINDS: Sequence[Kind] = (
     Kind(
         "every_call_raises",
         Family.STAGE,
-        f"for 3 to 6 s every call raises: at most {MOST - 1} records become dead letters before the circuit opens, and none "
-        "after that",
+        f"for 3 to 6 s every call raises: at most {MOST - 1} records become dead letters before the circuit opens, and "
+        f"{TRIAL - 1} of a small batch after that",
         every_call_raises,
         # Where a caption is one record, so that they can be counted.
         (EDITS.worker,),

@@ -93,7 +93,7 @@ fault, in the same stream. Faults of the broker hit all streams at once, and cou
 ## How to run it
 
 ```
-make chaos                                        # everything, about half an hour
+make chaos                                        # everything, about 40 minutes
 make chaos ARGS="--seed 7"                        # another plan: other targets, moments and captions
 make chaos ARGS="--seed 7 --only broker_killed"   # of this plan, one kind
 make chaos ARGS="--seed 7 --fault 37"             # of this plan, one fault

@@ -7,8 +7,8 @@ class QaReason(StrEnum):
     """The closed set of reject reasons of `qa`, in the order in which they are looked for."""
 
     UNNATURAL = "unnatural"
-    """What the pair shows is not reasonable: the score misses `naturalness`. Only where `check_naturalness` is on. A
-    pair of which the judge says neither yes nor no is no reject but a failure (`exception`)."""
+    """What the pair shows is not reasonable: the score misses `naturalness`. Only where `check_naturalness` is on. If
+    the judge answers neither yes nor no, that is a failure (`exception`), not a rejection."""
     EMPTY_ANSWER = "empty_answer"
     """The model says nothing about the difference."""
     ANSWER_TOO_LONG = "answer_too_long"
