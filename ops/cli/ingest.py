@@ -62,12 +62,12 @@ def ingest(
     """Read captions from FILES (`-` is standard input) or a watched folder.
 
     \b
-    text     one caption per line, blank lines passed over     .txt .text
+    text     one caption per line                              .txt .text
     jsonl    one JSON object per line                          .jsonl .ndjson
     coco     the annotations of a COCO captions file           .json
     parquet  a column of texts                                 .parquet
 
-    Each caption enters the stream exactly once: run the same command again after a crash or Ctrl-C and it goes on from
+    Blank lines are passed over. Each caption enters the stream exactly once: run the same command again after a crash or Ctrl-C and it goes on from
     where it stood; a file that has been read to its end is not read again (--again does). A file is known by its content,
     whatever its name. Items that are no caption go to the topic ingest.failed with a reason; the command then ends with
     exit code 1.

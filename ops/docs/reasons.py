@@ -24,7 +24,8 @@ FAILED = "Reasons of every worker. A failure is nobody's opinion: somebody shoul
 
 INGESTED = f"""\
 Items of a file that are no captions. They lie in the topic `{INGEST}.failed`, kind `invalid`; the captions around
-them arrive. Blank lines of a text are no items, though each counts as a position."""
+them arrive. Blank lines of texts and JSON lines are no items, though each counts as a
+position."""
 
 
 def reasons_page() -> str:

@@ -39,7 +39,8 @@ class ItemReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A caption. `position` counts the items of its source from 0, `original` is what the source says, in bytes."""
+    """A caption. `position` is its place in the source, from 0, blank lines counted; `original` what the source says, in
+    bytes."""
 
     position: int
     original: bytes
@@ -63,7 +64,7 @@ AnyItem = Item | BadItem
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """A line of a text with nothing on it: no item, though it has a position."""
+    """A line with nothing on it: no item, though it has a position."""
 
     position: int
 

@@ -2,39 +2,39 @@
 
 import codecs
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TypeVar
 
 from ops.ingest.items import AnyItem, BadItem, Blank, ItemReason, item_of
 from ops.ingest.lines import Line
 
-FoundT = TypeVar("FoundT", AnyItem, AnyItem | Blank)
+ItemOf = Callable[[int, bytes], AnyItem]
 
 
 def text_items(lines: Iterable[Line | None], start: int = 0) -> Iterator[AnyItem | Blank | None]:
-    """One caption per line, from line `start` on, counted from 0; people part paragraphs, and end files, by blank lines."""
-    for position, line in _numbered(lines):
-        if line is None:
-            yield None
-        elif position >= start:
-            yield _with_line(_readable(position, line) or _text_item(position, line.data))
+    """One caption per line, from line `start` on, counted from 0."""
+    return _items(lines, start, lambda position, data: item_of(position, data, data.decode(), field="the line"))
 
 
 def json_line_items(
     lines: Iterable[Line | None], caption_field: str, id_field: str, start: int = 0
-) -> Iterator[AnyItem | None]:
+) -> Iterator[AnyItem | Blank | None]:
     """One JSON object per line, from line `start` on, counted from 0."""
+    return _items(lines, start, lambda position, data: _json_item(position, data, caption_field, id_field))
+
+
+def _items(lines: Iterable[Line | None], start: int, item_on: ItemOf) -> Iterator[AnyItem | Blank | None]:
+    """People part paragraphs, and end files, by blank lines. A bad item says its line as editors count them, from 1."""
     for position, line in _numbered(lines):
         if line is None:
             yield None
         elif position >= start:
-            yield _with_line(_readable(position, line) or _json_item(position, line.data, caption_field, id_field))
+            item = _readable(position, line) or _item(position, line.data, item_on)
+            yield replace(item, detail=f"line {position + 1}: {item.detail}") if isinstance(item, BadItem) else item
 
 
-def _with_line(item: FoundT) -> FoundT:
-    """A bad item says its line as editors count them, from 1."""
-    return replace(item, detail=f"line {item.position + 1}: {item.detail}") if isinstance(item, BadItem) else item
+def _item(position: int, data: bytes, item_on: ItemOf) -> AnyItem | Blank:
+    return item_on(position, data) if data.decode().strip() else Blank(position)
 
 
 def _numbered(lines: Iterable[Line | None]) -> Iterator[tuple[int, Line | None]]:
@@ -65,14 +65,7 @@ def _readable(position: int, line: Line) -> BadItem | None:
     return None
 
 
-def _text_item(position: int, data: bytes) -> AnyItem | Blank:
-    text = data.decode()
-    return item_of(position, data, text, field="the line") if text.strip() else Blank(position)
-
-
 def _json_item(position: int, data: bytes, caption_field: str, id_field: str) -> AnyItem:
-    if not data.strip():
-        return BadItem(position, data, ItemReason.EMPTY_CAPTION, "the line is empty")
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -121,6 +121,13 @@ def test_a_blank_line_of_a_text_is_no_item_but_the_others_stay_where_they_are() 
     ]
 
 
+def test_so_is_one_among_lines_of_json() -> None:
+    lines = split_lines([b'\n{"caption": "a dog"}\n \n{"caption": ""}\n\n'])
+    items = list(json_line_items(lines, "caption", "id"))
+    assert [type(item) for item in items] == [Blank, Item, Blank, BadItem, Blank]
+    assert [item.position for item in items if item is not None] == [0, 1, 2, 3, 4]
+
+
 def test_the_reasons_of_bad_lines(tmp_path: Path) -> None:
     path = written(
         tmp_path,
@@ -134,7 +141,6 @@ def test_the_reasons_of_bad_lines(tmp_path: Path) -> None:
                 b'{"text": "a dog"}',
                 b'{"caption": 5}',
                 b'{"caption": "  "}',
-                b"",
                 json.dumps({"caption": "x" * (MAX_CAPTION_LENGTH + 1)}).encode(),
                 b'{"caption": "a dog", "id": [1]}',
                 b'{"caption": "a dog", "id": "#3"}',
@@ -156,7 +162,6 @@ def test_the_reasons_of_bad_lines(tmp_path: Path) -> None:
         ItemReason.NO_CAPTION,
         ItemReason.NO_CAPTION,
         ItemReason.NO_CAPTION,
-        ItemReason.EMPTY_CAPTION,
         ItemReason.EMPTY_CAPTION,
         ItemReason.CAPTION_TOO_LONG,
         ItemReason.BAD_ID,
