@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -54,6 +55,17 @@ class Health:
     def idle(self, thread: str) -> None:
         """It has finished it."""
         self._busy.pop((thread, threading.get_ident()), None)
+
+    @contextmanager
+    def at(self, work: str, *, instead_of: str) -> Iterator[None]:
+        """A piece of work that is watched under a role of its own, which has another limit than the calling thread's."""
+        self.idle(instead_of)
+        self.busy(work)
+        try:
+            yield
+        finally:
+            self.idle(work)
+            self.busy(instead_of)
 
     def start_over(self) -> None:
         """Give everybody the whole limit again: something that all have waited for is back."""

@@ -9,8 +9,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.kafka import (
@@ -169,17 +168,6 @@ class Committer:
         self._health.busy("commit")
         return prepared
 
-    @contextmanager
-    def _at_a_shard(self) -> Iterator[None]:
-        """One shard is written or moved, which takes as long as it is large: each by itself has a limit of its own."""
-        self._health.idle("commit")
-        self._health.busy("shard")
-        try:
-            yield
-        finally:
-            self._health.idle("shard")
-            self._health.busy("commit")
-
     def _give_up(self, records: int) -> None:
         """No transaction is open, so what is committed is the truth at once."""
         self._metrics.transaction(TransactionResult.SKIPPED)
@@ -214,7 +202,7 @@ class Committer:
             for one in part:
                 tally.add(one.outcome)
             try:
-                with self._at_a_shard():
+                with self._health.at("shard", instead_of="commit"):
                     mark = self._delivery.seal(partition, part, lambda: self._assignment.wanted(partition, epoch))
             except NotWantedError:
                 self._assignment.let_go(partition, epoch)
@@ -301,7 +289,7 @@ class Committer:
             if share.mark is None:
                 continue
             try:
-                with self._at_a_shard():
+                with self._health.at("shard", instead_of="commit"):
                     self._retry.run(
                         "finish shard",
                         lambda: self._delivery.complete(partition, share.progress.metadata),

@@ -167,6 +167,7 @@ class CrashMarks:
         self._writing = threading.Lock()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="marks")
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="mark-writer")
+        self._told_to_end = False
         self.isolating = False
         """Whether a partition has suspects, so that this process may have one record at a time."""
 
@@ -275,6 +276,17 @@ class CrashMarks:
                 lone = place
         return lone is not None
 
+    def draining(self) -> None:
+        """This process was told to end. Whatever kills it now, such as who does not want to wait, it is no record."""
+        self._told_to_end = True
+        self._background.submit(self._mark_nobody_alone)
+
+    def _mark_nobody_alone(self) -> None:
+        try:
+            self._mark([])
+        except TransientError as error:
+            log.warning("a crash mark says still that a record is alone: %s", error)
+
     def _mark(self, records: Sequence[Fetched]) -> None:
         with self._writing:
             due = self._due(records)
@@ -292,7 +304,7 @@ class CrashMarks:
         given: dict[Partition, list[int]] = {}
         for fetched in records:
             given.setdefault(fetched.partition, []).append(fetched.record.offset)
-        alone = self.alone()
+        alone = self.alone() and not self._told_to_end
         due = []
         for partition, held in list(self._held.items()):  # what is not in it goes elsewhere, and nobody waits for it
             offsets = given.get(partition)
@@ -324,14 +336,17 @@ class CrashMarks:
 
     def _take_back(self, marks: Sequence[_Held]) -> None:
         with self._writing:
-            try:
-                for held in marks:
-                    if held.written is not None and held.history.suspects is not None:
-                        self._write(held, held.history)
-                    elif held.written is not None:
-                        self._delete(held.name)
-            except TransientError as error:
-                log.warning("crash marks stay, others will work carefully on what they name: %s", error)
+            # At once: where each is a request, all of a worker's would else outlast its exit.
+            wait([self._writers.submit(self._take_one_back, held) for held in marks if held.written is not None])
+
+    def _take_one_back(self, held: _Held) -> None:
+        try:
+            if held.history.suspects is not None:
+                self._write(held, held.history)
+            else:
+                self._delete(held.name)
+        except TransientError as error:
+            log.warning("a crash mark stays, others will work carefully on what it names: %s", error)
 
     def _read(self, name: _Name) -> Mark:
         try:

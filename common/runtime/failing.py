@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 CAUSE = "transaction"
 
+LONGEST_PAUSE_S = 10.0
+"""So that a worker is back within 15 s of a cluster that takes its records again, whatever kept it from that."""
 MOST_DOUBLINGS = 30
 
 
@@ -39,7 +41,7 @@ class FailingTransactions:
         if times == 1:
             return 0.0
         doublings = min(times - 2, MOST_DOUBLINGS)
-        pause_s = min(self._settings.retry_first_s * 2.0**doublings, self._settings.retry_max_s)
+        pause_s = min(self._settings.retry_first_s * 2.0**doublings, self._settings.retry_max_s, LONGEST_PAUSE_S)
         why = f"transactions of the same records failed {times} times in a row: {type(error).__name__}: {error}"
         log.warning("%s; trying again in %.1f s", why, pause_s)
         self._health.waiting(CAUSE, why)

@@ -2,14 +2,13 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from itertools import count
 from weakref import WeakValueDictionary
 
 from common.blobs import Blobs
-from common.runtime.errors import ConfigurationError, TransientError
+from common.runtime.errors import ConfigurationError
 from common.runtime.execution import error_info
 from common.runtime.flight import Failed, Fetched, Loaded
+from common.runtime.memory import when_there_is_memory
 from common.runtime.retry import NotWantedError, Retry
 from common.runtime.stage import Picture, Task
 from schemas import codec, headers
@@ -19,10 +18,6 @@ from schemas.invalid import InvalidRecord
 from schemas.record import Record
 
 LOCKS = 64
-
-MEMORY_TRIES = 8
-"""How often a record is loaded for which there is no memory. With the usual pauses they take up to half a minute: a batch that
-ends meanwhile gives its memory back."""
 
 _NOT_THE_RECORDS_FAULT = (NotWantedError, ConfigurationError, MemoryError)
 
@@ -61,22 +56,9 @@ class Loader:
         Raises NotWantedError when the store is unreachable, or memory short, and the record's partition goes elsewhere,
         ConfigurationError when the store refuses us, and MemoryError when it stays short.
         """
-        # Outside of any handler of the error, which would keep what was loaded so far.
-        with suppress(MemoryError):
-            return self._load(fetched, wanted)
-        tries = count(2)
-
-        def again() -> Loaded:
-            with suppress(MemoryError):
-                return self._load(fetched, wanted)
-            lacking = (
-                f"no memory for offset {fetched.record.offset} of {fetched.partition.topic}/{fetched.partition.index}"
-            )
-            if next(tries) < MEMORY_TRIES:
-                raise TransientError(lacking)
-            raise MemoryError(lacking)
-
-        return self._retry.run("load a record", again, wanted)
+        return when_there_is_memory(
+            self._retry, "load a record", fetched.place, lambda: self._load(fetched, wanted), wanted
+        )
 
     def _load(self, fetched: Fetched, wanted: Callable[[], bool]) -> Loaded:
         record = fetched.record

@@ -116,6 +116,8 @@ class Poller:
         try:
             self.consumer.pause(self.consumer.assignment())
             self.consumer.poll(PAUSED_POLL_S, max_records=1)
+            # What goes elsewhere meanwhile does so in good order.
+            self._marks.keep(self.consumer.assignment())
         except UnreadableError as error:
             log.warning("%s", error)
         except KafkaError as error:
@@ -215,7 +217,8 @@ class Poller:
     def _start(self, consumer: GroupConsumer, partition: Partition, epoch: int) -> None:
         self._cluster.check_partition(partition, epoch)
         progress, position = self._committed(consumer, partition)
-        self._delivery.complete(partition, progress.metadata)
+        with self._health.at("shard", instead_of="poll"):
+            self._delivery.complete(partition, progress.metadata)
         self._marks.adopt(partition, position, lambda: self._log_end(consumer, partition))
         if partition not in consumer.assignment():
             return
@@ -270,7 +273,7 @@ class Poller:
                 f"its log starts at {log_start}: what was before expired unread, or the broker has forgotten the group"
             )
         elif self._cluster.worked_on(partition):
-            found = "outputs of it are there: the broker has forgotten the group"
+            found = "outputs of it are there: the broker has forgotten the group, or the topic was made anew"
         else:
             return
         why = f"{partition.topic}/{partition.index}: nothing is committed, but {found} (offsets.retention.minutes)"

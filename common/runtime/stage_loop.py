@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 from common.metrics import WorkPhase
@@ -14,6 +15,7 @@ from common.runtime.faults import Step
 from common.runtime.flight import Failed, Fetched, Finished, Loaded, Prepared
 from common.runtime.handover import Batch, GivenUp
 from common.runtime.intake import Intake
+from common.runtime.memory import when_there_is_memory
 from common.runtime.retry import NotWantedError
 from common.runtime.shared import Shared
 from common.runtime.stage import Task
@@ -21,9 +23,6 @@ from common.settings import StageSettings
 from schemas.dead_letters import DeadLetterKind, PoisonReason
 
 log = logging.getLogger(__name__)
-
-ROOM_PAUSE_S = 1.0
-"""How long to wait for memory that others give back: the threads beside are at work on what they have."""
 
 
 class StageLoop:
@@ -98,24 +97,27 @@ class StageLoop:
         return prepared
 
     def _prepare_one(self, finished: Finished) -> Prepared:
-        """Raises NotWantedError. Where there is no room the record is tried again, one of those at a time: the host's memory is
-        full of other things, too."""
-        delivery, wanted = self._shared.delivery, lambda: self._wanted(finished.fetched)
-        try:
-            return delivery.prepare(finished, wanted)
-        except MemoryError as error:
-            why = error_info(error)  # the error itself would keep what its calls held
+        """Raises NotWantedError, and MemoryError where there is none for a record that has others beside it: the process then
+        ends, and the next one sees whether there is when the record has all to itself."""
+        shared, wanted = self._shared, lambda: self._wanted(finished.fetched)
+        with suppress(MemoryError):
+            return shared.delivery.prepare(finished, wanted)
+        # One of those that lack it at a time: they would take it from each other.
         with self._short_of_memory:
-            for attempt in range(1, self._shared.settings.max_attempts):
-                log.warning("out of memory while storing what was made of a record (attempt %d)", attempt)
-                time.sleep(ROOM_PAUSE_S)
-                self._shared.health.busy("store")
-                try:
-                    return delivery.prepare(finished, wanted)
-                except MemoryError as error:
-                    why = error_info(error)
-            outcome = Failed(DeadLetterKind.POISON, PoisonReason.OUT_OF_MEMORY, error=why)
-            return delivery.prepare(replace(finished, outcome=outcome), wanted)
+            shared.health.busy("store")
+            try:
+                return when_there_is_memory(
+                    shared.retry,
+                    "store a record",
+                    finished.fetched.place,
+                    lambda: shared.delivery.prepare(finished, wanted),
+                    wanted,
+                )
+            except MemoryError as error:
+                if not (shared.marks.isolating and shared.marks.alone()):
+                    raise
+                lacking = Failed(DeadLetterKind.POISON, PoisonReason.OUT_OF_MEMORY, error=error_info(error))
+            return shared.delivery.prepare(replace(finished, outcome=lacking), wanted)
 
     def _wanted(self, fetched: Fetched) -> bool:
         return self._shared.assignment.wanted(*fetched.stamp)

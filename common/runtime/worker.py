@@ -76,6 +76,8 @@ class _Failure:
     def killed_by_its_batch(self) -> bool:
         """Whether a record at work may have ended this process, as a crash would: it hung, or ended the thread with
         something that is no error of a record. A lost device and a wrong setting are nobody's in the batch."""
+        if isinstance(self.error, MemoryError):
+            return True  # of what is stored the commit thread learns it
         return self.thread in WORKING and exit_code_of(self.error) is ExitCode.OTHER
 
 
@@ -249,6 +251,7 @@ class Worker:
         log.info("stopping: finishing what has begun within %.0f s", budget.remaining())
         self._health.waiting("drain", "draining")
         assignment.drain_all()
+        shared.marks.draining()
         while assignment.busy() and not budget.expired and not self._failed.is_set():
             self._health.busy("main")
             self._drained.wait(TICK_S / 5)

@@ -69,8 +69,8 @@ def ingest(
 
     Blank lines are passed over. Each caption enters the stream exactly once: run the same command again after a crash or
     Ctrl-C and it goes on from where it stood; a file that has been read to its end is not read again (--again does). A
-    file is known by its content, whatever its name. Items that are no caption go to the topic ingest.failed with a reason; the command then ends with
-    exit code 1.
+    file is known by its content, whatever its name. Items that are no caption go to the topic ingest.failed with a reason;
+    the command then ends with exit code 1.
     """
     if bool(files) == (watch is not None):
         raise click.UsageError("expected either files or --watch DIR")

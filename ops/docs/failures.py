@@ -81,11 +81,11 @@ RECORDS: Sequence[Failure] = (
         ),
     ),
     Failure(
-        "The process has no memory left to decode a record",
+        "The process has no memory left to decode a record, or to store what was made of it",
         "Tried again for up to half a minute. Then the process ends, and its successor works on one record at a time; a "
         "record that does not fit even then goes to `<worker>.failed`, as `out_of_memory`.",
         "Raise the limit of the process, or lower `batch_size` of the stage or `runtime.prefetch_batches`.",
-        Signs(log="no memory for offset", ready=False, metric="imgdiff_retries_total", exits=ExitCode.OTHER),
+        Signs(log="no memory to", ready=False, metric="imgdiff_retries_total", exits=ExitCode.OTHER),
     ),
     Failure(
         "What a stage makes does not fit into a message",

@@ -382,12 +382,13 @@ def test_what_was_refused_is_forgotten_when_its_partition_goes_elsewhere() -> No
     assert failing.failed([FIRST], KafkaError("refused")) == 0
 
 
-def test_a_pause_grows_no_further_than_a_retry_s() -> None:
-    settings = RuntimeSettings()
-    failing = FailingTransactions(settings, Health())
+def test_a_pause_grows_no_longer_than_a_worker_may_take_to_be_back() -> None:
+    failing = FailingTransactions(RuntimeSettings(), Health())
     pauses = [failing.failed([FIRST], KafkaError("refused")) for _ in range(1_200)]
     assert pauses[:4] == [0, 0.5, 1, 2]
-    assert pauses[-1] == settings.retry_max_s
+    assert pauses[-1] == 10
+    patient = FailingTransactions(RuntimeSettings(retry_max_s=3), Health())
+    assert max(patient.failed([FIRST], KafkaError("refused")) for _ in range(9)) == 3
 
 
 def test_a_right_that_is_taken_away_ends_the_worker_and_leaves_no_shard() -> None:

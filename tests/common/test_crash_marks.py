@@ -1,6 +1,7 @@
 """What a process that died leaves behind, and what its successors make of it."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ from common.runtime.crash_marks import CrashMarks
 from common.runtime.errors import TransientError
 from common.runtime.flight import Failed, Fetched
 from common.settings import BlobSettings
+from common.storage import Storage
 from schemas.dead_letters import DeadLetterKind, PoisonReason
 
 GROUP = "imgdiff.edits"
@@ -165,6 +167,19 @@ def test_an_orderly_exit_is_held_against_nobody(url: str) -> None:
     assert not suspected(owner(url), 0)
 
 
+def test_who_is_told_to_end_and_then_killed_holds_it_against_nobody(url: str) -> None:
+    """Such as by people who do not want to wait for a slow model: not one of these ends is the record's doing."""
+    for _ in range(4):
+        impatient = owner(url)
+        impatient.enter(batch(5))
+        impatient.draining()
+        impatient._background.submit(lambda: None).result(10)
+        impatient.enter(batch(5))
+    marks = owner(url)
+    assert suspected(marks, 5)
+    assert marks.condemned(record(5)) is None
+
+
 def test_an_orderly_exit_leaves_what_is_known_of_others_crashes(url: str) -> None:
     owner(url).enter(batch(5))
     for _ in range(3):
@@ -239,6 +254,24 @@ def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
     shutil.rmtree(url)
     with pytest.raises(TransientError, match="crash marks"):
         marks.enter(batch(5))
+
+
+def test_marks_are_taken_back_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an object store each is a request: one after the other, those of a worker would outlast its exit."""
+    marks = process(str(tmp_path))
+    partitions = [Partition("captions", index) for index in range(16)]
+    for partition in partitions:
+        marks.adopt(partition, 0, lambda: LOG_END)
+    marks.enter([record(5, partition) for partition in partitions])
+    beside_another, delete = threading.Barrier(2, timeout=10), Storage.delete
+
+    def deleted(self: Storage, path: str) -> None:
+        beside_another.wait()
+        delete(self, path)
+
+    monkeypatch.setattr(Storage, "delete", deleted)
+    marks.clear({}, 30)
+    assert list((tmp_path / "crash-marks" / GROUP).iterdir()) == []
 
 
 def test_marks_do_not_pile_up(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from common.kafka import ConsumedRecord, Partition
 from common.metrics import WorkerMetrics
 from common.runtime.errors import ConfigurationError
 from common.runtime.flight import Failed, Fetched, Loaded
-from common.runtime.loading import MEMORY_TRIES, Loader, SharedPictures
+from common.runtime.loading import Loader, SharedPictures
+from common.runtime.memory import MEMORY_TRIES
 from common.runtime.retry import Retry
 from common.runtime.stage import Picture, Task
 from common.settings import BlobSettings, RuntimeSettings

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from common.health import Health
-from common.kafka import Committed, Fetched, KafkaError, Partition, UnreadableError
+from common.kafka import Committed, ConsumedRecord, Fetched, KafkaError, Partition, UnreadableError
 from common.metrics import WorkerMetrics
+from common.runtime import flight
 from common.runtime.circuit import Circuit
 from common.runtime.crash_marks import CrashMarks
 from common.runtime.errors import BrokerUnreachableError, ConfigurationError, TransientError
@@ -362,3 +363,18 @@ def test_a_damaged_partition_that_goes_elsewhere_is_no_longer_this_workers(
     assignment.lost([FIRST])
     turn(poller, consumer)
     assert not any("can not be read" in why for why in poller._health.unready())
+
+
+def test_what_goes_elsewhere_while_the_worker_drains_is_no_crash(
+    poller: Poller, assignment: Assignment, tmp_path: Path
+) -> None:
+    """Its next owner would else take what was fetched and never begun for what this process died over."""
+    consumer: Any = Consumer()
+    turn(poller, consumer)
+    poller._marks.enter([flight.Fetched(ConsumedRecord(each, 3, None, b"", (), 0.0), 1) for each in (FIRST, SECOND)])
+    assignment.drain_all()
+    poller.consumer = consumer
+    consumer.owned = {FIRST}
+    poller.keep_alive()
+    poller._marks._background.submit(lambda: None).result(10)
+    assert [path.name[:5] for path in (tmp_path / "crash-marks").rglob("*.*.*")] == ["00000"]

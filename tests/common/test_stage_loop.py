@@ -1,7 +1,8 @@
 """What is stored of a batch, behind the stage."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 
@@ -12,7 +13,8 @@ from common.runtime.circuit import Circuit
 from common.runtime.faults import Faults
 from common.runtime.flight import Failed, Fetched, Finished, Loaded, Prepared
 from common.runtime.handover import CommitQueue
-from common.runtime.ownership import Assignment
+from common.runtime.memory import MEMORY_TRIES
+from common.runtime.ownership import Assignment, Progress
 from common.runtime.retry import Retry
 from common.runtime.shared import Shared
 from common.runtime.stage import Emit, Task
@@ -20,6 +22,7 @@ from common.runtime.stage_loop import StageLoop
 from common.runtime.watchdog import TransactionWatchdog
 from common.settings import RuntimeSettings, StageSettings
 from schemas.captions import Caption
+from schemas.counters import OffsetMetadata
 from schemas.edits import Edit
 
 CAPTION = Caption(id="c", caption_id="c", caption="a dog", source="s", position=0)
@@ -41,18 +44,28 @@ class Full:
         return Prepared(finished, finished.outcome, [])
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.runtime.stage_loop.ROOM_PAUSE_S", 0.0)
+@dataclass
+class Marks:
+    """Of a process that has one record at a time, or of one like any other."""
+
+    isolating: bool
+
+    def alone(self) -> bool:
+        return self.isolating
 
 
-def prepared_with(delivery: Any) -> Prepared:
+def prepared_with(delivery: Any, *, isolating: bool = False) -> Prepared:
     """What the store pool makes of a record that passed."""
-    settings, health, metrics = RuntimeSettings(max_attempts=3), Health(), WorkerMetrics("edits", "0", "test")
-    unused: Any = None
+    settings, health = RuntimeSettings(retry_first_s=0.001, retry_max_s=0.001), Health()
+    metrics, unused = WorkerMetrics("edits", "0", "test"), cast(Any, None)
+    marks: Any = Marks(isolating)
+    partition, assignment = Partition("captions", 0), Assignment(5)
+    assignment.assigned([partition])
+    epoch = assignment.start_epoch(partition) or 0
+    assert assignment.started(partition, epoch, Progress(0, OffsetMetadata()))
     shared = Shared(
         settings,
-        Assignment(5),
+        assignment,
         CommitQueue(),
         delivery,
         Retry(settings, health, metrics),
@@ -60,11 +73,11 @@ def prepared_with(delivery: Any) -> Prepared:
         health,
         metrics,
         TransactionWatchdog(settings),
-        unused,
+        marks,
         Circuit(settings, health, metrics),
     )
     loop = StageLoop(shared, unused, unused, StageSettings())
-    fetched = Fetched(ConsumedRecord(Partition("captions", 0), 0, None, b"", (), 0.0), 1)
+    fetched = Fetched(ConsumedRecord(partition, 0, None, b"", (), 0.0), epoch)
     outcome = Emit([CAPTION.derive(Edit, 0, edited_caption="a cat")])
     (future,) = loop._prepare([Finished(Loaded(fetched, Task(CAPTION)), outcome, 1, 0.0, 0.0)])
     (prepared,) = future.result(10)
@@ -73,14 +86,20 @@ def prepared_with(delivery: Any) -> Prepared:
 
 def test_what_found_no_memory_is_tried_again() -> None:
     """The host was full of other things."""
-    assert isinstance(prepared_with(Full(tries=2)).outcome, Emit)
+    assert isinstance(prepared_with(Full(tries=MEMORY_TRIES - 1)).outcome, Emit)
 
 
-def test_what_never_finds_memory_is_a_dead_letter_after_all_tries() -> None:
+def test_what_never_finds_memory_among_others_is_held_against_nobody() -> None:
+    """The process ends, and the next one sees whether there is some for the record when it has all to itself."""
+    with pytest.raises(MemoryError):
+        prepared_with(Full(tries=100))
+
+
+def test_what_never_finds_memory_alone_is_a_dead_letter_after_all_tries() -> None:
     host = Full(tries=100)
-    outcome = prepared_with(host).outcome
+    outcome = prepared_with(host, isolating=True).outcome
     assert isinstance(outcome, Failed)
     assert outcome.reason == "out_of_memory"
     assert outcome.error is not None
     assert outcome.error.class_name == "builtins.MemoryError"
-    assert host.tried == 3
+    assert host.tried == 1 + MEMORY_TRIES, "once beside others"
