@@ -16,6 +16,8 @@ WIDTH_WITHOUT_TERMINAL = 160
 
 GAP = 3
 """Characters between two columns of a table, and between two cells of a record."""
+NARROW_GAP = 2
+"""The same where a table has no room for more."""
 
 
 def print_json(value: Any) -> None:
@@ -49,8 +51,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], stream: 
 def table_of(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> "RenderableType":
     """A table to draw on a terminal of `width` characters, as `print_table` says, with every cell whole.
 
-    Where it is too wide for that, headings fold at their spaces, and so does the last column; where that is not enough,
-    each row becomes a record: its first cell, then the others with their headings.
+    Where it is too wide for that, headings fold at their spaces, and so does the last column; then columns move closer; and
+    where that is not enough, each row becomes a record: its first cell, then the others with their headings.
     """
     from rich import box
     from rich.cells import cell_len
@@ -67,11 +69,13 @@ def table_of(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int)
     narrow = [longest([*name.split(), *column]) for name, column in zip(names, columns, strict=True)]
     narrow[-1] = longest(word for cell in [names[-1], *columns[-1]] for word in cell.split())
     # Less what stands between the columns, and one character at each edge.
-    room = width - GAP * (len(names) - 1) - 2
-    if sum(narrow) > room:
+    rooms = {gap: width - gap * (len(names) - 1) - 2 for gap in (GAP, NARROW_GAP)}
+    gap, room = next(((gap, room) for gap, room in rooms.items() if sum(narrow) <= room), (0, 0))
+    if not gap:
         return Text("\n".join(line for row in cells for line in _record(names, row, width)))
     widths = whole if sum(whole) <= room else [*narrow[:-1], min(whole[-1], room - sum(narrow[:-1]))]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    # One character of the gap is the box's.
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, gap - NARROW_GAP))
     for name, heading, column_width in zip(names, headings, widths, strict=True):
         table.add_column(
             name, justify="right" if heading.startswith(">") else "left", overflow="fold", width=column_width
