@@ -83,8 +83,9 @@ class FailureWindow:
         if not self._last:
             return None
         [(error, failed)] = Counter(self._last).most_common(1)
-        enough = error is not None and failed >= SHARE * len(self._last)
-        return Alike(error, failed, len(self._last)) if enough and error is not None else None
+        if error is None or failed < SHARE * len(self._last):
+            return None
+        return Alike(error, failed, len(self._last))
 
     @property
     def empty(self) -> bool:

@@ -19,7 +19,7 @@ from schemas.invalid import InvalidRecord
 
 log = logging.getLogger(__name__)
 
-_NOT_THE_RECORDS_FAULT = (ConfigurationError, DeviceLostError, KeyboardInterrupt)
+_NOT_THE_RECORDS_FAULT = (ConfigurationError, DeviceLostError)
 """They end the process: a key that an endpoint takes no longer would else make a dead letter of every record."""
 
 
