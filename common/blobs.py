@@ -3,7 +3,7 @@
     <url>/imgdiff-blobs           the sentinel: this is the store, and it can be reached
     <url>/images/ab/cd/<sha256>   a picture's encoded bytes, under their SHA-256
     <url>/sweeping/ab/<token>     somebody is deleting pictures below images/ab that nobody needs
-    <url>/streams/<prefix>        records of this stream refer to pictures here
+    <url>/streams/<cluster>@<prefix>   records of this stream of this Kafka cluster refer to pictures here
 
 The sentinel tells a picture that is missing from a store that is: only where the sentinel reads is the record at fault.
 It is written by `initialise` alone. A worker that found an empty mount point and wrote it anew would turn an outage into
@@ -17,6 +17,7 @@ says that it is at work before it looks at a picture's age. Whichever of the two
 import hashlib
 import re
 import time
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePosixPath
 
@@ -31,7 +32,7 @@ from schemas.invalid import InvalidReason, InvalidRecord
 
 SENTINEL = "imgdiff-blobs"
 SENTINEL_CONTENT = b"Pictures of imgdiff, layout 1. Without this file the store counts as out of reach.\n"
-STREAM_CONTENT = b"Records of this stream refer to pictures here. Delete this file when the stream is gone for good.\n"
+NOTE = b"Records of this stream refer to pictures here. Delete this file when the stream is gone for good.\n"
 IMAGES = "images"
 SWEEPING = "sweeping"
 STREAMS = "streams"
@@ -47,6 +48,19 @@ PNG_COMPRESSION = 1
 """zlib level. On noisy pictures the default of 6 saves less than a fifth of the bytes for up to four times the time."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class NotedStream:
+    """A stream that stores pictures: the id of its Kafka cluster, and its prefix."""
+
+    cluster: str
+    prefix: str
+
+    @property
+    def path(self) -> str:
+        """Of its note, below the store."""
+        return f"{STREAMS}/{self.cluster}@{self.prefix}"
 
 
 class Blobs:
@@ -92,17 +106,18 @@ class Blobs:
                 f"expected {SENTINEL_CONTENT[:40]!r}: the store was made by another version"
             )
 
-    def add_stream(self, prefix: str) -> None:
+    def add_stream(self, stream: NotedStream) -> None:
         """Note, before anything of it is stored, that records of this stream refer to pictures here: who removes what
-        nobody needs has to know whom to ask."""
-        path = f"{STREAMS}/{prefix}"
-        if self._storage.size(path) is None:
-            self._storage.create_folder(STREAMS)
-            self._storage.write(path, STREAM_CONTENT)
+        nobody needs has to know whom to ask. Raises ConfigurationError when the place refuses us."""
+        with self._storage.setting_up():
+            if self._storage.size(stream.path) is None:
+                self._storage.create_folder(STREAMS)
+                self._storage.write(stream.path, NOTE)
 
-    def streams(self) -> list[str]:
-        """The prefixes of all streams whose records may refer to pictures here."""
-        return self._storage.names(STREAMS)
+    def streams(self) -> list[NotedStream]:
+        """All streams whose records may refer to pictures here."""
+        names = (name.partition("@") for name in self._storage.names(STREAMS))
+        return [NotedStream(cluster, prefix) for cluster, at, prefix in names if at]
 
     def reachable(self) -> bool:
         """Whether the store answers now."""

@@ -243,6 +243,11 @@ class Admin:
         """End a static membership at once, so that nobody waits for its session to run out."""
         self._admin.remove_group_members(group, [MemberToRemove(group_instance_id=instance, reason="worker left")])
 
+    @_again_while_settling
+    def cluster_id(self) -> str:
+        """What the cluster calls itself."""
+        return str(self._admin.describe_cluster()["cluster_id"])
+
     def broker_config(self, name: str) -> str | None:
         """A setting of the broker that answers, or None where it may not be read."""
         try:

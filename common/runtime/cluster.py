@@ -36,6 +36,8 @@ class Cluster:
         self._common = common
         self._names = names
         self._route = route
+        self.id = ""
+        """What the cluster calls itself, once it was looked at."""
         self._partitions = 0
         self._written: set[Partition] = set()
         self._growth: dict[Partition, tuple[int, Deadline]] = {}
@@ -54,6 +56,7 @@ class Cluster:
                 {reads: "READ"} | dict.fromkeys(writes, "WRITE"), self._names.group(self._route.worker)
             )
             counts = admin.partition_counts()
+            self.id = admin.cluster_id()
             minutes = admin.broker_config("offsets.retention.minutes")
             written = _written(
                 admin, [Partition(topic, index) for topic in writes for index in range(counts.get(topic, 0))]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from common.blobs import Blobs
+from common.blobs import Blobs, NotedStream
 from common.health import Health, HealthServer, Stuck
 from common.kafka import (
     Admin,
@@ -133,13 +133,14 @@ class Worker:
         blobs = Blobs(self._common.blobs)
         retry = Retry(self._common.runtime, self._health, self._metrics)
         retry.run("reach the object store", blobs.check, self._wanted)
-        retry.run("reach the object store", lambda: blobs.add_stream(self._common.prefix), self._wanted)
         marks = CrashMarks(self._common.blobs, self._group)
         retry.run("reach the object store", marks.prepare, self._wanted)
         self._probe_cluster()
         # Models load and warm up before the group is joined: a member that cannot work yet would hold partitions.
         stage = self._load(retry)
         self._await_cluster()
+        stream = NotedStream(self._cluster.id, self._common.prefix)
+        retry.run("reach the object store", lambda: blobs.add_stream(stream), self._wanted)
         signature = Signature(
             worker=self._spec.route.worker,
             version=version("imgdiff"),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from common.blobs import STREAMS
+from common.blobs import NotedStream
 from common.kafka import Admin, Partition, read_together
 from common.runtime.errors import ConfigurationError
 from common.settings import CommonSettings
@@ -27,7 +27,7 @@ class Streams:
     """Their numbers of partitions by name, in the order of the stream."""
 
 
-def find_streams(settings: CommonSettings, noted: Collection[str]) -> Streams:
+def find_streams(settings: CommonSettings, noted: Collection[NotedStream]) -> Streams:
     """All streams of the cluster. Those that are `noted` in the store share it; of others that is not known, so none is left
     out.
 
@@ -36,7 +36,9 @@ def find_streams(settings: CommonSettings, noted: Collection[str]) -> Streams:
     """
     own, where = _topics(settings.prefix), settings.kafka.bootstrap_servers
     with Admin(settings.kafka) as admin:
-        existing = admin.partition_counts([*own, *(topic for prefix in noted for topic in _topics(prefix))])
+        cluster = admin.cluster_id()
+        here = {stream.prefix for stream in noted if stream.cluster == cluster}
+        existing = admin.partition_counts([*own, *(topic for prefix in here for topic in _topics(prefix))])
     missing = [name for name in own if name not in existing]
     if missing:
         raise ConfigurationError(
@@ -44,19 +46,19 @@ def find_streams(settings: CommonSettings, noted: Collection[str]) -> Streams:
             "nobody can say which pictures are needed (settings `prefix` and `kafka.bootstrap_servers`, or "
             "`imgdiff topics create`)"
         )
-    unseen = sorted(prefix for prefix in noted if not any(topic in existing for topic in _topics(prefix)))
-    if unseen:
-        raise ConfigurationError(
-            f"setting `blobs.url`: the stream {unseen[0]} stores its pictures there, too, and none of its topics is at "
-            f"{where}: nobody can say which pictures it needs; where it is gone for good, delete the file "
-            f"{STREAMS}/{unseen[0]} of the store"
-        )
+    for stream in noted:
+        if stream.cluster != cluster or not any(topic in existing for topic in _topics(stream.prefix)):
+            raise ConfigurationError(
+                f"setting `blobs.url`: the stream {stream.prefix} of the cluster {stream.cluster} stores its pictures there, "
+                f"too, and is not to be seen at {where}, the cluster {cluster}: nobody can say which pictures it needs; where "
+                f"it is gone for good, delete the file {stream.path} of the store"
+            )
     prefixes = sorted(
         prefix
         for prefix in (name.removesuffix(f".{CAPTIONS}") for name in existing if name.endswith(f".{CAPTIONS}"))
         if any(Names(prefix).topic(route.writes) in existing for route in ROUTES if route.writes)
     )
-    topics = [name for prefix in sorted({*prefixes, *noted}) for name in _topics(prefix)]
+    topics = [name for prefix in sorted({*prefixes, *here}) for name in _topics(prefix)]
     return Streams(prefixes, {name: existing[name] for name in topics if name in existing})
 
 

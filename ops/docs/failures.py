@@ -152,7 +152,7 @@ OUTSIDE: Sequence[Failure] = (
     ),
     Failure(
         "The broker keeps refusing the same records, for example because one is larger than its topic takes",
-        "Tried again with growing pauses up to `runtime.retry_max_s`. Nothing is committed meanwhile.",
+        "Tried again with growing pauses of up to 10 s. Nothing is committed meanwhile.",
         "The line names topic and size: give the topic the `max.message.bytes` that `imgdiff topics create` gives it; work "
         "goes on by itself.",
         Signs(log="transactions of the same records failed", ready=False, metric="imgdiff_transactions_total"),

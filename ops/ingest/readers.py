@@ -284,7 +284,7 @@ class StandardInputReader:
                 yield None
                 continue
             begin += chunk
-            if begin.strip():
+            if _said(begin):
                 break
         kind = self._reading.format or _looks_like(begin)
         yield from line_items(kind, chain([begin], chunks), self._reading, start)
@@ -319,7 +319,12 @@ def line_items(
 
 def _looks_like(begin: bytes) -> Format:
     """No caption begins with a brace, every line of JSON does."""
-    return Format.JSON_LINES if begin.lstrip().removeprefix(codecs.BOM_UTF8)[:1] == b"{" else Format.TEXT
+    return Format.JSON_LINES if _said(begin).startswith(b"{") else Format.TEXT
+
+
+def _said(begin: bytes) -> bytes:
+    """Without what stands before the first character of a line."""
+    return begin.removeprefix(codecs.BOM_UTF8).lstrip()
 
 
 def _is_text(kind: Any) -> bool:

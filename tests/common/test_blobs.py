@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from common.blobs import RENEWED_AFTER_S, SENTINEL, SWEEP_LEASE_S, SWEEPING, Blobs, encode_png
+from common.blobs import RENEWED_AFTER_S, SENTINEL, SWEEP_LEASE_S, SWEEPING, Blobs, NotedStream, encode_png
 from common.runtime.errors import ConfigurationError, TransientError
 from common.settings import BlobSettings
 from common.storage import Storage
@@ -391,6 +391,11 @@ def test_a_place_that_can_not_be_written_to_atomically_is_refused(url: str) -> N
 
 def test_each_stream_is_noted_once(blobs: Blobs) -> None:
     assert blobs.streams() == []
-    for prefix in ("second", "first.stream", "second"):
-        blobs.add_stream(prefix)
-    assert blobs.streams() == ["first.stream", "second"]
+    first, second, elsewhere = (
+        NotedStream("A-b_1", ".first"),
+        NotedStream("A-b_1", "second"),
+        NotedStream("C", "second"),
+    )
+    for stream in (second, first, second, elsewhere):
+        blobs.add_stream(stream)
+    assert blobs.streams() == [first, second, elsewhere]

@@ -13,7 +13,7 @@ import pytest
 from kafka import KafkaConsumer
 from PIL import Image
 
-from common.blobs import Blobs
+from common.blobs import Blobs, NotedStream
 from common.kafka import Admin, Committed, Message, Partition, TransactionalProducer
 from common.runtime.crash_marks import CrashMarks
 from common.storage import Storage, StoredFile
@@ -245,15 +245,19 @@ def test_a_stream_that_is_out_of_sight_is_not_taken_for_one_that_needs_nothing(
     """On another cluster, or of topics that this user may not see: both look as if they did not exist."""
     blobs = Blobs(stream.settings.blobs)
     digest = blobs.put(b"needed elsewhere")
-    blobs.add_stream("elsewhere")
-    assert main(["blobs", "gc"]) == 78
-    found = capsys.readouterr().err
-    assert "the stream elsewhere stores its pictures there, too" in found
-    assert "delete the file streams/elsewhere" in found
-    assert found.count("\n") == 1
-    assert blobs.get(digest)
-    Storage(stream.settings.blobs.url, {}, "blobs.url").delete("streams/elsewhere")
-    blobs.add_stream(stream.prefix)
+    with Admin(stream.settings.kafka) as admin:
+        here = admin.cluster_id()
+    storage = Storage(stream.settings.blobs.url, stream.settings.blobs.options, "blobs.url")
+    for other in (NotedStream(here, "hidden"), NotedStream("another", stream.prefix)):
+        blobs.add_stream(other)
+        assert main(["blobs", "gc"]) == 78
+        found = capsys.readouterr().err
+        assert f"the stream {other.prefix} of the cluster {other.cluster} stores its pictures there, too" in found
+        assert f"delete the file {other.path}" in found
+        assert found.count("\n") == 1
+        assert blobs.get(digest)
+        storage.delete(other.path)
+    blobs.add_stream(NotedStream(here, stream.prefix))
     assert counts(gc(capsys), "pictures")["removed"] == 1
 
 

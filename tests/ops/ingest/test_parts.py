@@ -1,5 +1,6 @@
 """The parts between the readers and Kafka: ids seen before, batches, sources, a pipe, a watched folder."""
 
+import codecs
 import os
 import threading
 import time
@@ -186,6 +187,10 @@ class TestStandardInput:
     def test_what_begins_with_a_brace_is_json_lines(self) -> None:
         found = self.read(b'{"caption": "a dog", "id": 4}\n')
         assert found == [Item(0, b'{"caption": "a dog", "id": 4}', "a dog", "4")]
+
+    def test_whatever_blank_stands_before_the_brace(self) -> None:
+        found = self.read(codecs.BOM_UTF8 + b"\n", 0.1, b' \n{"caption": "a dog"}\n')
+        assert found == [Blank(0), Blank(1), Item(2, b'{"caption": "a dog"}', "a dog")]
 
     def test_unless_it_is_said_to_be_text(self) -> None:
         found = self.read(b"{a dog}\n", reading=Reading(Format.TEXT))
