@@ -3,7 +3,7 @@
 import logging
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -41,7 +41,9 @@ class Execution:
         circuit: Circuit,
         health: Health,
         max_attempts: int,
+        alone: Callable[[], bool],
     ) -> None:
+        """`alone` says whether a record is known to be the only one in this process."""
         self._stage = stage
         self._reasons = reasons
         self._retry = retry
@@ -50,12 +52,15 @@ class Execution:
         self._health = health
         self._window = FailureWindow()
         self._max_attempts = max_attempts
+        self._alone = alone
         self.largest_batch: int | None = None
 
     def run(self, batch: Sequence[Loaded]) -> list[Finished]:
         """The outcomes, in order, but for records whose partition went elsewhere while something was unreachable.
 
-        Raises CircuitOpenError as soon as most of the last records have failed alike.
+        Raises CircuitOpenError as soon as most of the last records have failed alike, and MemoryError where the host has no
+        room for a record that has others beside it: the process then ends, and the next one sees whether there is when the
+        record has all to itself.
         """
         self._window = self._circuit.window()
         decided = [loaded for loaded in batch if not isinstance(loaded.content, Task)]
@@ -90,6 +95,8 @@ class Execution:
 
     def _halve(self, batch: Sequence[Loaded], error: Exception) -> list[Finished]:
         if len(batch) == 1:
+            if isinstance(error.__cause__, MemoryError) and not self._alone():
+                raise error.__cause__
             return [self._failed(batch[0], PoisonReason.OUT_OF_MEMORY, error)]
         self.largest_batch = (len(batch) + 1) // 2
         log.warning("out of memory with %d records, going on with %d: %s", len(batch), self.largest_batch, error)
@@ -108,10 +115,11 @@ class Execution:
                 return []
             except _NOT_THE_RECORDS_FAULT:
                 raise
+            except OutOfMemoryError as again:
+                return self._halve(batch, again)
             except Exception as again:
                 error = again
-        reason = PoisonReason.OUT_OF_MEMORY if isinstance(error, OutOfMemoryError) else PoisonReason.EXCEPTION
-        return [self._failed(batch[0], reason, error)]
+        return [self._failed(batch[0], PoisonReason.EXCEPTION, error)]
 
     def _failed(self, loaded: Loaded, reason: PoisonReason, error: Exception) -> Finished:
         outcome = Failed(DeadLetterKind.POISON, str(reason), error=error_info(error))

@@ -69,9 +69,8 @@ RECORDS: Sequence[Failure] = (
         ),
     ),
     Failure(
-        "The device has no memory left, or the host",
-        "The batch is halved and its size remembered, what is to be stored of it is tried again; a record that does not fit "
-        "alone goes to `<worker>.failed`.",
+        "The device has no memory left",
+        "The batch is halved and its size remembered; a record that does not fit alone goes to `<worker>.failed`.",
         "Lower `batch_size` of the stage to spare the tries, or use a larger device.",
         Signs(
             log="out of memory with",
@@ -81,9 +80,10 @@ RECORDS: Sequence[Failure] = (
         ),
     ),
     Failure(
-        "The process has no memory left to decode a record, or to store what was made of it",
-        "Tried again for up to half a minute. Then the process ends, and its successor works on one record at a time; a "
-        "record that does not fit even then goes to `<worker>.failed`, as `out_of_memory`.",
+        "The process has no memory left to decode a record, to work on it, or to store what was made of it",
+        "Decoding and storing are tried again for up to half a minute, batches are halved. Then the process ends, and its "
+        "successor works on one record at a time; one that does not fit even then goes to `<worker>.failed`, as "
+        "`out_of_memory`.",
         "Raise the limit of the process, or lower `batch_size` of the stage or `runtime.prefetch_batches`.",
         Signs(log="no memory to", ready=False, metric="imgdiff_retries_total", exits=ExitCode.OTHER),
     ),

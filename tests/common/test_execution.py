@@ -64,12 +64,23 @@ class Scripted:
         return Emit([caption.derive(Edit, 0, edited_caption=caption.caption)])
 
 
-def execution(stage: Scripted, assignment: Assignment | None = None, *, accept_failures: bool = False) -> Execution:
+def execution(
+    stage: Scripted, assignment: Assignment | None = None, *, accept_failures: bool = False, alone: bool = True
+) -> Execution:
     settings = RuntimeSettings(retry_first_s=0.001, retry_max_s=0.01, accept_failures=accept_failures)
     health, metrics = Health(), WorkerMetrics("edits", "0", "test")
     circuit = Circuit(settings, health, metrics)
     retry = Retry(settings, health, metrics)
-    return Execution(stage, Reason, retry, assignment or owning(), circuit=circuit, health=health, max_attempts=3)
+    return Execution(
+        stage,
+        Reason,
+        retry,
+        assignment or owning(),
+        circuit=circuit,
+        health=health,
+        max_attempts=3,
+        alone=lambda: alone,
+    )
 
 
 def owning() -> Assignment:
@@ -154,6 +165,21 @@ def test_one_record_alone_that_does_not_fit_is_poison() -> None:
     texts = ["pass", "huge", "pass"]
     finished = execution(Scripted(never)).run([loaded(t, n) for n, t in enumerate(texts)])
     assert [said(f) for f in finished] == ["pass", "out_of_memory", "pass"]
+
+
+def test_a_host_without_memory_for_a_record_among_others_is_held_against_nobody() -> None:
+    """The prefetch and the store pool may have it all. A device's memory is the stage's own."""
+
+    def full(error: Exception) -> Callable[[Sequence[str]], None]:
+        def never(texts: Sequence[str]) -> None:
+            raise error
+
+        return never
+
+    with pytest.raises(MemoryError):
+        execution(Scripted(full(MemoryError("full"))), alone=False).run([loaded("pass", n) for n in range(3)])
+    (finished,) = execution(Scripted(full(OutOfMemoryError("full"))), alone=False).run([loaded("pass")])
+    assert said(finished) == "out_of_memory"
 
 
 def test_what_is_transient_is_tried_again_and_never_dead_lettered() -> None:
