@@ -139,7 +139,10 @@ def test_a_record_that_kills_in_loading_is_found(start: Start) -> None:
             died.append(fetched.record.offset)
             raise KeyboardInterrupt
 
-    start(die).fetch(3, 4)
+    first = start(die)
+    first.fetch(3, 4)
+    with pytest.raises(KeyboardInterrupt):
+        first.take(2)
     for _ in range(2):
         process = start(die)
         assert process.marks.isolating
