@@ -262,7 +262,11 @@ class CrashMarks:
         self._entered = batch
         self._mark(batch)
 
-    def alone(self) -> bool:
+    def lone_suspect(self) -> bool:
+        """Whether the record at work is the only one in this process, and stays so until it is committed."""
+        return self.isolating and self._alone()
+
+    def _alone(self) -> bool:
         """Whether there is one record at work. What waits between prefetch and stage is not."""
         lone = None
         for part in (*list(self._loading.values()), self._entered):
@@ -304,7 +308,7 @@ class CrashMarks:
         given: dict[Partition, list[int]] = {}
         for fetched in records:
             given.setdefault(fetched.partition, []).append(fetched.record.offset)
-        alone = self.alone() and not self._told_to_end
+        alone = self._alone() and not self._told_to_end
         due = []
         for partition, held in list(self._held.items()):  # what is not in it goes elsewhere, and nobody waits for it
             offsets = given.get(partition)

@@ -136,7 +136,7 @@ class Intake:
         try:
             return self._loader.load(fetched, wanted)
         except MemoryError as error:
-            if not (self._marks.isolating and self._marks.alone()):
+            if not self._marks.lone_suspect():
                 # The process ends, and the next one sees whether the record has room when it has all to itself.
                 raise
             return Loaded(fetched, Failed(DeadLetterKind.POISON, PoisonReason.OUT_OF_MEMORY, error=error_info(error)))

@@ -114,7 +114,7 @@ class StageLoop:
                     wanted,
                 )
             except MemoryError as error:
-                if not (shared.marks.isolating and shared.marks.alone()):
+                if not shared.marks.lone_suspect():
                     raise
                 lacking = Failed(DeadLetterKind.POISON, PoisonReason.OUT_OF_MEMORY, error=error_info(error))
             return shared.delivery.prepare(replace(finished, outcome=lacking), wanted)

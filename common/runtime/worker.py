@@ -173,7 +173,7 @@ class Worker:
             circuit=shared.circuit,
             health=self._health,
             max_attempts=self._common.runtime.max_attempts,
-            alone=lambda: marks.isolating and marks.alone(),
+            alone=marks.lone_suspect,
         )
         loop = StageLoop(shared, intake, execution, self._settings)
 

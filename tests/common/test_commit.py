@@ -11,22 +11,17 @@ import pytest
 
 from common.health import Health
 from common.kafka import Committed, ConsumedRecord, KafkaError, Membership, Message, Partition
-from common.metrics import WorkerMetrics
-from common.runtime.circuit import Circuit
 from common.runtime.commit import Committer
 from common.runtime.errors import ConfigurationError, TransientError
 from common.runtime.failing import FailingTransactions
-from common.runtime.faults import Faults
 from common.runtime.flight import Failed, Fetched, Finished, Loaded, Prepared
-from common.runtime.handover import Batch, CommitQueue
+from common.runtime.handover import Batch
 from common.runtime.ownership import Assignment, Progress
-from common.runtime.retry import Retry
-from common.runtime.shared import Shared
-from common.runtime.watchdog import TransactionWatchdog
 from common.settings import RuntimeSettings
 from schemas.counters import OffsetMetadata, ShardMark
 from schemas.dead_letters import DeadLetterKind
 from schemas.invalid import InvalidReason, InvalidRecord
+from tests.common.parts import shared_parts
 
 FIRST, SECOND = Partition("captions", 0), Partition("captions", 1)
 
@@ -129,22 +124,7 @@ def committer(
 ) -> Committer:
     """A committer alone; as it stands one that never comes to a transaction."""
     settings = RuntimeSettings(retry_first_s=0.1, retry_max_s=0.3)
-    health, metrics = health or Health(), WorkerMetrics("edits", "0", "test")
-    marks: Any = None
-    shared = Shared(
-        settings,
-        assignment,
-        CommitQueue(),
-        delivery,
-        Retry(settings, health, metrics),
-        Faults([]),
-        health,
-        metrics,
-        TransactionWatchdog(settings),
-        marks,
-        Circuit(settings, health, metrics),
-    )
-    made = Committer(shared, connect, membership)
+    made = Committer(shared_parts(settings, assignment, delivery=delivery, health=health), connect, membership)
     if connect is not no_producer:
         made.open()
     return made

@@ -6,23 +6,17 @@ from typing import Any
 
 import pytest
 
-from common.health import Health
 from common.kafka import ConsumedRecord, Partition
-from common.metrics import WorkerMetrics
-from common.runtime.circuit import Circuit
 from common.runtime.crash_marks import FOLDER, CrashMarks
-from common.runtime.faults import Faults
 from common.runtime.flight import Failed, Fetched, Loaded
-from common.runtime.handover import CommitQueue
 from common.runtime.intake import Intake
 from common.runtime.ownership import Assignment, Progress
-from common.runtime.retry import Retry
 from common.runtime.shared import Shared
 from common.runtime.stage import Task
-from common.runtime.watchdog import TransactionWatchdog
 from common.settings import BlobSettings, RuntimeSettings
 from schemas.counters import OffsetMetadata
 from schemas.dead_letters import DeadLetterKind, PoisonReason
+from tests.common.parts import shared_parts
 from tests.schemas.samples import PAIR
 
 GROUP = "imgdiff.boxes"
@@ -64,21 +58,7 @@ class Process:
         return Loader()
 
     def _shared(self) -> Shared:
-        settings, health, metrics = RuntimeSettings(retry_first_s=0.01), Health(), WorkerMetrics("boxes", "0", "test")
-        delivery: Any = None
-        return Shared(
-            settings,
-            self._assignment,
-            CommitQueue(),
-            delivery,
-            Retry(settings, health, metrics),
-            Faults([]),
-            health,
-            metrics,
-            TransactionWatchdog(settings),
-            self.marks,
-            Circuit(settings, health, metrics),
-        )
+        return shared_parts(RuntimeSettings(retry_first_s=0.01), self._assignment, marks=self.marks)
 
 
 Start = Callable[[Callable[[Fetched], None]], Process]

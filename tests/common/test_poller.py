@@ -9,19 +9,14 @@ import pytest
 
 from common.health import Health
 from common.kafka import Committed, ConsumedRecord, Fetched, KafkaError, Partition, UnreadableError
-from common.metrics import WorkerMetrics
 from common.runtime import flight
-from common.runtime.circuit import Circuit
 from common.runtime.crash_marks import CrashMarks
 from common.runtime.errors import BrokerUnreachableError, ConfigurationError, TransientError
-from common.runtime.faults import Faults
-from common.runtime.handover import CommitQueue, IdleCommit
+from common.runtime.handover import IdleCommit
 from common.runtime.ownership import Assignment
 from common.runtime.poller import Poller
-from common.runtime.retry import Retry
-from common.runtime.shared import Shared
-from common.runtime.watchdog import TransactionWatchdog
 from common.settings import BlobSettings, RuntimeSettings
+from tests.common.parts import shared_parts
 
 FIRST, SECOND = Partition("captions", 0), Partition("captions", 1)
 
@@ -145,27 +140,13 @@ def settings() -> RuntimeSettings:
 
 @pytest.fixture
 def poller(settings: RuntimeSettings, assignment: Assignment, whole: Whole, outputs: Outputs, tmp_path: Path) -> Poller:
-    health, metrics = Health(), WorkerMetrics("edits", "0", "test")
+    health = Health()
     marks = CrashMarks(BlobSettings(url=str(tmp_path)), "imgdiff.edits")
     marks.prepare()
     health.watch("poll", 30)
-    commits = CommitQueue()
-    commits.settled = True
-    delivery: Any = outputs
     intake: Any = Room()
-    shared = Shared(
-        settings,
-        assignment,
-        commits,
-        delivery,
-        Retry(settings, health, metrics),
-        Faults([]),
-        health,
-        metrics,
-        TransactionWatchdog(settings),
-        marks,
-        Circuit(settings, health, metrics),
-    )
+    shared = shared_parts(settings, assignment, delivery=outputs, marks=marks, health=health)
+    shared.commits.settled = True
     cluster: Any = whole
     connect: Any = None
     return Poller(shared, intake, cluster, connect)

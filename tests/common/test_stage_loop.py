@@ -2,28 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from common.health import Health
 from common.kafka import ConsumedRecord, Partition
-from common.metrics import WorkerMetrics
-from common.runtime.circuit import Circuit
-from common.runtime.faults import Faults
 from common.runtime.flight import Failed, Fetched, Finished, Loaded, Prepared
-from common.runtime.handover import CommitQueue
 from common.runtime.memory import MEMORY_TRIES
 from common.runtime.ownership import Assignment, Progress
-from common.runtime.retry import Retry
-from common.runtime.shared import Shared
 from common.runtime.stage import Emit, Task
 from common.runtime.stage_loop import StageLoop
-from common.runtime.watchdog import TransactionWatchdog
 from common.settings import RuntimeSettings, StageSettings
 from schemas.captions import Caption
 from schemas.counters import OffsetMetadata
 from schemas.edits import Edit
+from tests.common.parts import shared_parts
 
 CAPTION = Caption(id="c", caption_id="c", caption="a dog", source="s", position=0)
 
@@ -50,32 +43,19 @@ class Marks:
 
     isolating: bool
 
-    def alone(self) -> bool:
+    def lone_suspect(self) -> bool:
         return self.isolating
 
 
 def prepared_with(delivery: Any, *, isolating: bool = False) -> Prepared:
     """What the store pool makes of a record that passed."""
-    settings, health = RuntimeSettings(retry_first_s=0.001, retry_max_s=0.001), Health()
-    metrics, unused = WorkerMetrics("edits", "0", "test"), cast(Any, None)
-    marks: Any = Marks(isolating)
+    unused: Any = None
     partition, assignment = Partition("captions", 0), Assignment(5)
     assignment.assigned([partition])
     epoch = assignment.start_epoch(partition) or 0
     assert assignment.started(partition, epoch, Progress(0, OffsetMetadata()))
-    shared = Shared(
-        settings,
-        assignment,
-        CommitQueue(),
-        delivery,
-        Retry(settings, health, metrics),
-        Faults([]),
-        health,
-        metrics,
-        TransactionWatchdog(settings),
-        marks,
-        Circuit(settings, health, metrics),
-    )
+    settings = RuntimeSettings(retry_first_s=0.001, retry_max_s=0.001)
+    shared = shared_parts(settings, assignment, delivery=delivery, marks=Marks(isolating))
     loop = StageLoop(shared, unused, unused, StageSettings())
     fetched = Fetched(ConsumedRecord(partition, 0, None, b"", (), 0.0), epoch)
     outcome = Emit([CAPTION.derive(Edit, 0, edited_caption="a cat")])
