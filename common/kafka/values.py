@@ -42,6 +42,11 @@ class ConsumedRecord:
     headers: tuple[tuple[str, bytes], ...]
     timestamp: float
 
+    @property
+    def place(self) -> str:
+        """For people: `topic/partition/offset`."""
+        return f"{self.partition.topic}/{self.partition.index}/{self.offset}"
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:

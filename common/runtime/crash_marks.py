@@ -240,7 +240,7 @@ class CrashMarks:
         if crashes < LONE_CRASHES:
             return None
         detail = f"its process died {crashes} times while this record was the only one in it"
-        log.error("%s/%d/%d: %s", fetched.partition.topic, fetched.partition.index, fetched.record.offset, detail)
+        log.error("%s: %s", fetched.record.place, detail)
         return Failed(DeadLetterKind.POISON, PoisonReason.CRASH, detail)
 
     def fetched(self, records: Sequence[Fetched]) -> None:

@@ -30,11 +30,6 @@ class Fetched:
     def stamp(self) -> Stamp:
         return self.record.partition, self.epoch
 
-    @property
-    def place(self) -> str:
-        """For people: `topic/partition/offset`."""
-        return f"{self.partition.topic}/{self.partition.index}/{self.record.offset}"
-
 
 @dataclass(frozen=True, slots=True)
 class Failed:

@@ -57,7 +57,7 @@ class Loader:
         ConfigurationError when the store refuses us, and MemoryError when it stays short.
         """
         return when_there_is_memory(
-            self._retry, "load a record", fetched.place, lambda: self._load(fetched, wanted), wanted
+            self._retry, "load a record", fetched.record.place, lambda: self._load(fetched, wanted), wanted
         )
 
     def _load(self, fetched: Fetched, wanted: Callable[[], bool]) -> Loaded:

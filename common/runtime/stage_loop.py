@@ -109,7 +109,7 @@ class StageLoop:
                 return when_there_is_memory(
                     shared.retry,
                     "store a record",
-                    finished.fetched.place,
+                    finished.fetched.record.place,
                     lambda: shared.delivery.prepare(finished, wanted),
                     wanted,
                 )

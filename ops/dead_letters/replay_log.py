@@ -109,9 +109,8 @@ def _decoded(record: ConsumedRecord) -> Replayed | ReplayJob:
         replayed = codec.decode(Replayed, record.value, schema)
         SourceCoordinates.parse(replayed.id)
     except (InvalidRecord, ValueError) as error:
-        where = f"{record.partition.topic}/{record.partition.index}/{record.offset}"
         said = error.detail if isinstance(error, InvalidRecord) else f"{replayed.id[:80]!r} is no place of an input"
         raise ConfigurationError(
-            f"{where}: not a record of a replay: {said}; something else wrote to this topic"
+            f"{record.place}: not a record of a replay: {said}; something else wrote to this topic"
         ) from error
     return replayed

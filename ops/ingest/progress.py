@@ -83,7 +83,6 @@ def _decoded(record: ConsumedRecord) -> IngestProgress:
     try:
         return codec.decode(IngestProgress, record.value, headers.text_header(record.headers, headers.SCHEMA))
     except InvalidRecord as invalid:
-        where = f"{record.partition.topic}/{record.partition.index}/{record.offset}"
         raise ConfigurationError(
-            f"{where}: not a progress record: {invalid.detail}; something else wrote to this topic"
+            f"{record.place}: not a progress record: {invalid.detail}; something else wrote to this topic"
         ) from invalid
